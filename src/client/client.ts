@@ -1,0 +1,467 @@
+/**
+ * One client at run time: its phase, its link to a server, what it carries from server to server, and how it ends.
+ * Logging in is client-login.ts; its messages are request-stream.ts.
+ */
+import type { ConsoleSession } from '../control/console.ts';
+import type { Counters } from '../control/port.ts';
+import { CLIENT_READ_SIZE, type Transport, type TransportHandler } from '../net/transport.ts';
+import type { Database } from '../pool/database.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { PoolUser } from '../pool/user.ts';
+import type { Waiter } from '../pool/waiter.ts';
+import type { ServerConnection } from '../server/server-connection.ts';
+import type { Statement } from '../server/statements.ts';
+import { difference, NO_VARIABLES, type Variables, withVariable } from '../server/variables.ts';
+import { type ErrorCode, PoolerError } from '../util/errors.ts';
+import type { Log } from '../util/log.ts';
+import { type ErrorFields, errorResponse, noticeResponse, readyForQuery } from '../wire/backend.ts';
+import * as c from '../wire/codes.ts';
+import { query } from '../wire/frontend.ts';
+import { OWED_QUERY, SWALLOW } from '../server/owed-replies.ts';
+import { CLIENT_MOVES, type ClientPhase } from './client-states.ts';
+import type { ClientRegistry } from './client-registry.ts';
+import { PreparedNames } from './prepared.ts';
+import { type RequestHost, RequestStream } from './request-stream.ts';
+import { detachWhenClean } from './session-detach.ts';
+
+/** What a waiting client may still send before its reading stops. */
+const HOLD_LIMIT = 4 * CLIENT_READ_SIZE;
+/** Values remembered as accepted, per pool. */
+const ACCEPTED_LIMIT = 1000;
+
+/** A phase before the relay (login, console): takes the bytes. */
+export interface ClientPhaseHandler {
+  onData(buffer: Buffer, n: number): void;
+  /** The client is gone or refused. */
+  onEnd(): void;
+}
+
+export class Client implements TransportHandler, Waiter, RequestHost {
+  readonly id: number;
+  readonly registry: ClientRegistry;
+  readonly requests: RequestStream;
+  readonly prepared: PreparedNames;
+  transport: Transport;
+  /** Moved by `moveTo` only. */
+  phase: ClientPhase = 'startup';
+  /** Takes the input before and beside the relay; null = the relay does. */
+  handler: ClientPhaseHandler | null = null;
+  console: ConsoleSession | null = null;
+  database: Database | null = null;
+  user: PoolUser | null = null;
+  pool: Pool | null = null;
+  server: ServerConnection | null = null;
+  /** As people know it, also before there is a pool. */
+  databaseName = '';
+  userName = '';
+  addr = '';
+  port = 0;
+  localAddr = '';
+  localPort = 0;
+  unix = false;
+  tls = '';
+  applicationName = '';
+  replication: 'none' | 'logical' | 'physical' = 'none';
+  readonly connectedAt: number;
+  readonly connectedMs: number;
+  /** Monotonic ms of the last request's start, of the transaction's start, of the last answer. */
+  requestMs = 0;
+  transactionMs = 0;
+  readyMs = 0;
+  waitingSinceMs = 0;
+  waitNotified = false;
+  variables: Variables = NO_VARIABLES;
+  /** Bytes that precede the next message on a server just linked. */
+  setup: Buffer | null = null;
+  /** BackendKeyData: process id and secret, as lower-case hex, the key of the registry. */
+  cancelKey = '';
+  /** A cancel request for this client is on its way. */
+  canceling = 0;
+  /** A probe of session state is running (PAUSE in session mode). */
+  probing = false;
+  log: Log;
+
+  constructor(id: number, registry: ClientRegistry, log: Log) {
+    this.id = id;
+    this.registry = registry;
+    this.log = log;
+    this.requests = new RequestStream(this);
+    this.prepared = new PreparedNames(registry.pools.statements);
+    this.connectedAt = registry.clock.wall();
+    this.connectedMs = registry.clock.now();
+    this.transport = undefined as unknown as Transport;
+  }
+
+  /** The only place where the phase changes. */
+  moveTo(next: ClientPhase): void {
+    if (!CLIENT_MOVES[this.phase].includes(next)) throw new Error(`client state: ${this.phase} -> ${next} is not a move`);
+    this.phase = next;
+  }
+
+  get gone(): boolean {
+    return this.phase === 'closing' || this.phase === 'closed';
+  }
+
+  // --- RequestHost
+
+  get counters(): Counters {
+    return (this.pool as Pool).counters;
+  }
+
+  get maxPrepared(): number {
+    return (this.pool as Pool).limits.maxPreparedStatements;
+  }
+
+  get maxPacketSize(): number {
+    return this.registry.maxPacketSize;
+  }
+
+  get disablePqexec(): boolean {
+    return (this.pool as Pool).limits.disablePqexec;
+  }
+
+  acquire(): ServerConnection | null {
+    const pool = this.pool as Pool;
+    const now = this.registry.clock.now();
+    this.requestMs = now;
+    this.transactionMs = now;
+    pool.counters.queries += 1;
+    pool.counters.xacts += 1;
+    this.setup = null;
+    const server = pool.acquire(this, now);
+    if (server === null) {
+      if (!this.gone) this.moveTo('waiting');
+      return null;
+    }
+    return this.#adopt(server) ? server : null;
+  }
+
+  /** Makes the server ready for this client. False = its variables must be confirmed first (`settling`). */
+  #adopt(server: ServerConnection): boolean {
+    this.server = server;
+    const tracked = this.registry.pools.tracked;
+    if (this.variables !== server.variables) {
+      const wanted = difference(tracked, this.variables, server.variables);
+      if (wanted !== null) return this.#sendVariables(server, wanted.sql, wanted.keys, wanted.assumable);
+      this.variables = server.variables;
+    }
+    this.moveTo('linked');
+    return true;
+  }
+
+  #sendVariables(server: ServerConnection, sql: string, keys: readonly string[], assumable: boolean): boolean {
+    const { accepted } = this.pool as Pool;
+    const together = assumable && keys.every((key) => accepted.has(key));
+    server.replies.owed.push(OWED_QUERY | SWALLOW, {
+      internal: true,
+      onRow: () => {},
+      onDone: (error) => this.#onVariablesSet(server, keys, error),
+    });
+    if (together) {
+      this.setup = query(sql);
+      this.moveTo('linked');
+      return true;
+    }
+    this.moveTo('settling');
+    server.transport.writeOwned(query(sql));
+    return false;
+  }
+
+  #onVariablesSet(server: ServerConnection, keys: readonly string[], error: string | null): void {
+    if (this.server !== server || this.gone) return;
+    if (error !== null) {
+      this.log.warning(`cannot set the client's parameters: ${error}`);
+      server.closeNeeded = 'invalid server parameter';
+      // together with the query the SET could have failed only after it was known to work: nothing may come of it
+      if (this.phase !== 'settling') server.close('invalid server parameter');
+      if (!this.gone) this.fail('invalidServerParameter');
+      return;
+    }
+    const { accepted } = this.pool as Pool;
+    if (accepted.size > ACCEPTED_LIMIT) accepted.clear();
+    for (const key of keys) accepted.add(key);
+    // the server's own spelling from now on, so that it is not sent again
+    this.variables = server.variables;
+    if (this.phase !== 'settling') return;
+    this.moveTo('linked');
+    this.guarded(() => this.requests.resumeHeld());
+    this.transport.resume();
+  }
+
+  onRequest(): void {
+    const now = this.registry.clock.now();
+    this.requestMs = now;
+    const counters = this.counters;
+    counters.queries += 1;
+    if (this.server?.replies.status === c.TX_IDLE) {
+      counters.xacts += 1;
+      this.transactionMs = now;
+    }
+  }
+
+  onTerminate(): void {
+    this.leave('client close request');
+  }
+
+  onMessageComplete(): void {
+    const server = this.server;
+    if (server !== null && this.phase === 'linked' && server.replies.owed.length === 0) this.onServerReady(server, false);
+  }
+
+  // --- TransportHandler
+
+  onData(buffer: Buffer, n: number): void {
+    if (this.handler !== null) {
+      this.handler.onData(buffer, n);
+      return;
+    }
+    (this.pool as Pool).counters.bytesReceived += n;
+    const phase = this.phase;
+    if (phase === 'waiting' || phase === 'settling') {
+      this.requests.hold(buffer, 0, n);
+      if (this.requests.pending > HOLD_LIMIT) this.transport.pause();
+      return;
+    }
+    if (phase !== 'idle' && phase !== 'linked') return;
+    try {
+      this.requests.onData(buffer, n);
+    } catch (error) {
+      this.#refused(error);
+    }
+  }
+
+  onDrain(): void {
+    this.server?.transport.resume();
+  }
+
+  onGone(reason: string): void {
+    this.leave(reason === '' ? 'client unexpected eof' : `client unexpected eof (${reason})`);
+  }
+
+  // --- ServerPeer
+
+  onServerReady(server: ServerConnection, answered = true): void {
+    const pool = this.pool as Pool;
+    const now = this.registry.clock.now();
+    const status = server.replies.status;
+    if (answered) {
+      this.readyMs = now;
+      pool.counters.queryTimeUs += (now - this.requestMs) * 1000;
+      pool.counters.bytesSent += server.replies.forwarded;
+      server.replies.forwarded = 0;
+      if (status === c.TX_IDLE) {
+        const us = (now - this.transactionMs) * 1000;
+        pool.counters.xactTimeUs += us;
+        pool.xactUs.observe(us);
+      }
+    }
+    const mode = pool.limits.mode;
+    if (mode === 'session') {
+      if (pool.database.paused && status === c.TX_IDLE) detachWhenClean(this, server);
+      else if (pool.limits.serverFastClose && pool.isStale(server)) this.fail('databaseChanged');
+      return;
+    }
+    if (status !== c.TX_IDLE) {
+      if (mode !== 'statement') return;
+      server.closeNeeded = 'transaction blocks not allowed in statement pooling mode';
+      this.fail('statementModeBlock');
+      return;
+    }
+    // a message that was forwarded in part must reach this server whole
+    if (this.requests.bodyLeft > 0 || server.replies.copyIn) return;
+    this.detach(server, pool.limits.serverResetAlways, now);
+  }
+
+  /** Gives the server back; the client stays. */
+  detach(server: ServerConnection, dirty: boolean, nowMs: number): void {
+    this.server = null;
+    this.moveTo('idle');
+    (this.pool as Pool).release(server, dirty, nowMs);
+    this.transport.resume();
+  }
+
+  onServerGone(_server: ServerConnection, reason: string): void {
+    this.server = null;
+    if (this.gone) return;
+    this.log.debug(`server gone: ${reason}`);
+    this.fail(reason === 'database removed' ? 'databaseRemoved' : this.#codeForLostServer(reason));
+  }
+
+  #codeForLostServer(reason: string): ErrorCode {
+    return reason.startsWith('unexpected ') || reason.startsWith('bad ') ? 'serverProtocol' : 'serverCrashed';
+  }
+
+  onServerDrain(): void {
+    if (this.phase === 'linked') this.transport.resume();
+  }
+
+  onServerParameter(name: string, value: string): void {
+    const i = this.registry.pools.tracked.indexOf(name);
+    if (i < 0) return;
+    this.variables = withVariable(this.variables, i, value);
+    if (name === 'application_name') this.applicationName = value;
+  }
+
+  onStatementsDropped(): void {
+    this.prepared.clear();
+  }
+
+  onParseLost(name: string, statement: Statement): void {
+    this.prepared.lost(name, statement);
+  }
+
+  // --- Waiter
+
+  onServerAssigned(server: ServerConnection): void {
+    const now = this.registry.clock.now();
+    this.transactionMs = now;
+    if (!this.#adopt(server)) return;
+    this.guarded(() => this.requests.resumeHeld());
+    this.transport.resume();
+  }
+
+  onWaitFailed(error: ErrorFields, reason: string): void {
+    if (this.gone) return;
+    this.tell(error);
+    this.#close(reason, true);
+  }
+
+  onWaitNotice(): void {
+    this.transport.writeOwned(
+      noticeResponse({
+        severity: 'NOTICE',
+        sqlstate: '00000',
+        message: 'No server connection available in postgres backend, client being queued',
+      }),
+    );
+  }
+
+  onWelcome(): void {
+    this.registry.onWelcome(this);
+  }
+
+  onPause(): void {
+    const server = this.server;
+    if (server !== null && this.phase === 'linked' && this.pool?.limits.mode === 'session' && server.ready) {
+      detachWhenClean(this, server);
+    }
+  }
+
+  sweep(nowMs: number): void {
+    const limits = (this.pool as Pool).limits;
+    const server = this.server;
+    if (server === null) return;
+    const status = server.replies.status;
+    const running = server.replies.owed.length > 0;
+    if (running && limits.queryTimeoutMs > 0 && nowMs - this.requestMs >= limits.queryTimeoutMs) {
+      this.fail('queryTimeout');
+    } else if (status !== c.TX_IDLE || running) {
+      if (limits.transactionTimeoutMs > 0 && nowMs - this.transactionMs >= limits.transactionTimeoutMs) {
+        this.fail('transactionTimeout');
+      } else if (
+        !running &&
+        limits.idleTransactionTimeoutMs > 0 &&
+        nowMs - Math.max(this.readyMs, this.requestMs) >= limits.idleTransactionTimeoutMs
+      ) {
+        this.fail('idleTransactionTimeout');
+      }
+    }
+  }
+
+  // --- ending
+
+  /** The queued statement is canceled: the client is told and stays (57014). */
+  cancelQueued(): void {
+    if (this.phase !== 'waiting') return;
+    (this.pool as Pool).forget(this);
+    this.moveTo('idle');
+    const fields = { severity: 'ERROR', sqlstate: '57014', message: 'canceling statement due to user request' };
+    this.tell(fields);
+    const simple = this.requests.heldType() === c.F_QUERY;
+    if (simple) this.requests.dropHeldMessage();
+    else this.requests.discarding = true;
+    if (simple) this.transport.writeOwned(readyForQuery(c.TX_IDLE));
+    this.guarded(() => this.requests.resumeHeld());
+    this.transport.resume();
+  }
+
+  /** Refuses or ends the client with one of the proxy's own errors. */
+  fail(code: ErrorCode, argument = ''): void {
+    if (this.gone) return;
+    const error = new PoolerError(code, argument);
+    this.registry.countClose(code);
+    if (this.registry.logPoolerErrors) this.log.warning(`pooler error: ${error.message}`);
+    this.tell({ severity: error.severity, sqlstate: error.sqlstate, message: error.message });
+    this.#close(error.message, true);
+  }
+
+  /** Sends an error, unless a reply is half sent: its bytes cannot be broken into. */
+  tell(fields: ErrorFields): void {
+    if (this.server?.replies.midMessage !== true) this.transport.writeOwned(errorResponse(fields));
+  }
+
+  /** The client ends by itself. */
+  leave(reason: string): void {
+    if (this.gone) return;
+    this.#close(reason, false);
+  }
+
+  /** The console ends the client after its last bytes. */
+  leaveAfterFlush(reason: string): void {
+    if (!this.gone) this.#close(reason, true);
+  }
+
+  /** Runs relay code outside of `onData`, with the same boundary for errors. */
+  guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#refused(error);
+    }
+  }
+
+  #refused(error: unknown): void {
+    if (!(error instanceof PoolerError)) throw error;
+    this.fail(error.code, error.argument);
+  }
+
+  #close(reason: string, told: boolean): void {
+    const server = this.server;
+    const linked = this.phase === 'linked' || this.phase === 'settling';
+    this.moveTo('closing');
+    if (this.registry.logDisconnections) {
+      const age = Math.round((this.registry.clock.now() - this.connectedMs) / 1000);
+      this.log.log(`closing because: ${reason} (age=${age}s)`);
+    }
+    this.handler?.onEnd();
+    this.handler = null;
+    this.console?.onClose();
+    this.console = null;
+    if (told) this.transport.closeAfter(null);
+    else this.transport.destroy();
+    this.pool?.forget(this);
+    this.server = null;
+    this.prepared.clear();
+    if (server !== null) this.#giveUp(server, linked);
+    this.registry.remove(this);
+    this.moveTo('closed');
+  }
+
+  /** The client goes away: its server is kept only when nothing of the client is left on it. */
+  #giveUp(server: ServerConnection, linked: boolean): void {
+    if (server.closed) return;
+    server.peer = null;
+    server.replies.peer = null;
+    const pool = this.pool as Pool;
+    if (!linked || !server.ready || this.requests.bodyLeft > 0 || server.replies.midMessage) {
+      server.close(
+        server.replies.owed.length > 0
+          ? 'client disconnected with queries in progress'
+          : 'client disconnect while server was not ready',
+      );
+      return;
+    }
+    const session = pool.limits.mode === 'session';
+    pool.release(server, session || pool.limits.serverResetAlways, this.registry.clock.now());
+  }
+}

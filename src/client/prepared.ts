@@ -1,0 +1,189 @@
+/**
+ * Protocol-level prepared statements of one client in transaction and statement mode (pgbouncer.md §13,
+ * SESSION-STATE.md): its names map to proxy-wide statements; messages are rewritten into the batch that leaves for
+ * the server, injected Parses included, so that all of it is one write.
+ */
+import type { OutBuffer } from '../net/out-buffer.ts';
+import {
+  INVENT,
+  OWED_BIND,
+  OWED_CLOSE,
+  OWED_DESCRIBE,
+  OWED_PARSE,
+  SWALLOW,
+  SWALLOW_OK,
+} from '../server/owed-replies.ts';
+import type { ServerConnection } from '../server/server-connection.ts';
+import type { Statement, StatementRegistry } from '../server/statements.ts';
+import type { Counters } from '../control/port.ts';
+
+/**
+ * Stands in for a name that the client never prepared. No server has it, so PostgreSQL answers 26000 as it would
+ * without a pooler, and drivers that re-prepare on 26000 recover.
+ */
+const MISSING_PREFIX = 'PGCONCIERGE_missing:';
+
+export class PreparedNames {
+  readonly #registry: StatementRegistry;
+  readonly #names = new Map<string, Statement>();
+
+  constructor(registry: StatementRegistry) {
+    this.#registry = registry;
+  }
+
+  get size(): number {
+    return this.#names.size;
+  }
+
+  /**
+   * A named Parse, whole in [pos, end). Writes what the server needs (nothing, if it knows the statement) and notes
+   * the reply that is owed.
+   */
+  parse(
+    buffer: Buffer,
+    pos: number,
+    end: number,
+    server: ServerConnection,
+    max: number,
+    out: OutBuffer,
+    counters: Counters,
+  ): boolean {
+    const nul = buffer.indexOf(0, pos + 5);
+    if (nul < 0 || nul >= end) return false;
+    const name = buffer.latin1Slice(pos + 5, nul);
+    const rest = buffer.subarray(nul + 1, end);
+    counters.clientParses += 1;
+    const live = this.#names.get(name);
+    if (live !== undefined) {
+      // PostgreSQL refuses a live name (42P05); it does so for the shared name just the same
+      this.#ensure(server, live, max, out, counters);
+      this.#rename(buffer, pos, pos + 5, nul, end, live.name, out);
+      out.add(buffer, nul, end, null);
+      server.replies.owed.push(OWED_PARSE, null);
+      return true;
+    }
+    const statement = this.#registry.acquire(rest);
+    this.#names.set(name, statement);
+    const owed = server.replies.owed;
+    if (server.statements.touch(statement)) {
+      owed.push(OWED_PARSE | INVENT, null);
+      return true;
+    }
+    this.#send(server, statement, name, OWED_PARSE, max, out, counters);
+    return true;
+  }
+
+  /**
+   * A Bind with a statement name in [nameAt, nul). Everything up to the name's NUL is written renamed; the caller
+   * forwards the bytes from `nul` on.
+   */
+  bind(
+    buffer: Buffer,
+    pos: number,
+    nameAt: number,
+    nul: number,
+    end: number,
+    server: ServerConnection,
+    max: number,
+    out: OutBuffer,
+    counters: Counters,
+  ): void {
+    const name = this.#onServer(buffer.latin1Slice(nameAt, nul), server, max, out, counters);
+    this.#rename(buffer, pos, nameAt, nul, end, name, out);
+    server.replies.owed.push(OWED_BIND, null);
+  }
+
+  /** A Describe of a named statement, whole in [pos, end). */
+  describe(
+    buffer: Buffer,
+    pos: number,
+    end: number,
+    server: ServerConnection,
+    max: number,
+    out: OutBuffer,
+    counters: Counters,
+  ): void {
+    const name = this.#onServer(buffer.latin1Slice(pos + 6, end - 1), server, max, out, counters);
+    this.#rename(buffer, pos, pos + 6, end - 1, end, name, out);
+    out.add(buffer, end - 1, end, null);
+    server.replies.owed.push(OWED_DESCRIBE, null);
+  }
+
+  /** A Close of a named statement: never reaches a server. */
+  close(name: string): void {
+    const statement = this.#names.get(name);
+    if (statement === undefined) return;
+    this.#names.delete(name);
+    this.#registry.release(statement);
+  }
+
+  /** Notes the answer that the proxy gives to a Close itself, in its turn. */
+  oweClose(server: ServerConnection): void {
+    server.replies.owed.push(OWED_CLOSE | INVENT, null);
+  }
+
+  /** The Parse of `name` failed. */
+  lost(name: string, statement: Statement): void {
+    if (this.#names.get(name) !== statement) return;
+    this.#names.delete(name);
+    this.#registry.release(statement);
+  }
+
+  /** Forgets all names (DISCARD ALL, DEALLOCATE ALL, disconnect). */
+  clear(): void {
+    for (const statement of this.#names.values()) this.#registry.release(statement);
+    this.#names.clear();
+  }
+
+  /** The name on the server of the client's statement, which is Parsed there first when the server lacks it. */
+  #onServer(name: string, server: ServerConnection, max: number, out: OutBuffer, counters: Counters): Buffer {
+    const statement = this.#names.get(name);
+    if (statement === undefined) return Buffer.from(MISSING_PREFIX + name, 'latin1');
+    this.#ensure(server, statement, max, out, counters);
+    return statement.name;
+  }
+
+  #ensure(server: ServerConnection, statement: Statement, max: number, out: OutBuffer, counters: Counters): void {
+    if (server.statements.touch(statement)) return;
+    this.#send(server, statement, null, OWED_PARSE | SWALLOW_OK, max, out, counters);
+  }
+
+  #send(
+    server: ServerConnection,
+    statement: Statement,
+    clientName: string | null,
+    item: number,
+    max: number,
+    out: OutBuffer,
+    counters: Counters,
+  ): void {
+    const owed = server.replies.owed;
+    server.statements.add(statement);
+    const victim = server.statements.victim(max);
+    if (victim !== null) {
+      server.statements.remove(victim);
+      out.add(victim.closeMessage, 0, victim.closeMessage.length, null);
+      owed.push(OWED_CLOSE | SWALLOW, { internal: false, statement: victim, clientName: null });
+    }
+    counters.serverParses += 1;
+    out.add(statement.parseMessage, 0, statement.parseMessage.length, null);
+    owed.push(item, { internal: false, statement, clientName });
+  }
+
+  /** Writes the message [pos, nul) with the name in [nameAt, nul) replaced and the length corrected. */
+  #rename(
+    buffer: Buffer,
+    pos: number,
+    nameAt: number,
+    nul: number,
+    end: number,
+    name: Buffer,
+    out: OutBuffer,
+  ): void {
+    const head = out.reserve(nameAt - pos + name.length);
+    const at = head.at;
+    buffer.copy(head.buffer, at, pos, nameAt);
+    name.copy(head.buffer, at + nameAt - pos);
+    head.buffer.writeUInt32BE(end - pos - 1 - (nul - nameAt) + name.length, at + 1);
+  }
+}

@@ -1,0 +1,396 @@
+/**
+ * Messages of one logged-in client: finds their boundaries in what was read, notes on the server's queue which
+ * answers are owed, and forwards the bytes (protocol-flow). Only messages that name prepared statements are
+ * rewritten, and only in transaction and statement mode. Nothing is allocated for a message that passes through.
+ */
+import type { Counters } from '../control/port.ts';
+import { OutBuffer } from '../net/out-buffer.ts';
+import type { Transport } from '../net/transport.ts';
+import {
+  OWED_BIND,
+  OWED_CLOSE,
+  OWED_COPY_END,
+  OWED_DESCRIBE,
+  OWED_EXECUTE,
+  OWED_FUNCTION,
+  OWED_PARSE,
+  OWED_QUERY,
+  OWED_SYNC,
+} from '../server/owed-replies.ts';
+import type { ServerConnection } from '../server/server-connection.ts';
+import { type ErrorCode, PoolerError } from '../util/errors.ts';
+import * as c from '../wire/codes.ts';
+import type { PreparedNames } from './prepared.ts';
+
+/** The client that owns the stream. */
+export interface RequestHost {
+  readonly transport: Transport;
+  readonly server: ServerConnection | null;
+  readonly counters: Counters;
+  readonly prepared: PreparedNames;
+  /** 0 = prepared statements pass through unchanged. */
+  readonly maxPrepared: number;
+  readonly maxPacketSize: number;
+  readonly disablePqexec: boolean;
+  /**
+   * Links a server for the next message. Null = not now: the rest is held, and `resumeHeld` comes later (or the
+   * client is gone). Bytes that must precede the message (SET) have been put into `setup`.
+   */
+  acquire(): ServerConnection | null;
+  readonly setup: Buffer | null;
+  /** A linked client with nothing outstanding sends something: a query begins. */
+  onRequest(): void;
+  /** Terminate, or the end of the connection in an orderly way. */
+  onTerminate(): void;
+  /** A message that was forwarded in parts is complete now. */
+  onMessageComplete(): void;
+}
+
+const READY_IDLE = Buffer.from([c.B_READY_FOR_QUERY, 0, 0, 0, 5, c.TX_IDLE]);
+const CLOSE_COMPLETE = Buffer.from([c.B_CLOSE_COMPLETE, 0, 0, 0, 4]);
+/** A Bind or Describe whose names do not end within this many bytes is refused. */
+const NAME_LIMIT = 64 * 1024;
+
+const FORWARD = 0;
+/** Nothing of the message is forwarded as it is. */
+const DONE = 1;
+/** More of the message must be read first. */
+const HOLD = 2;
+/** No server yet: the rest waits. */
+const WAIT = 3;
+/** The client is gone or going. */
+const STOP = 4;
+
+/** One turn's pieces for one server; shared by all clients, always flushed before control goes elsewhere. */
+const toServer = new OutBuffer();
+
+export class RequestStream {
+  /** Bytes of the current message's body still to come, when it is not held. */
+  bodyLeft = 0;
+  /** Messages are thrown away up to the next Sync (a queued batch was canceled). */
+  discarding = false;
+  readonly #host: RequestHost;
+  #bodyForward = false;
+  /** Start of a message that must be seen whole, or what waits for a server. */
+  #held: Buffer = Buffer.alloc(0);
+  #heldLength = 0;
+  #portalEnd = 0;
+  /** Where forwarding goes on inside the current message (after a rewritten head). */
+  #resumeAt = -1;
+
+  constructor(host: RequestHost) {
+    this.#host = host;
+  }
+
+  /** Bytes held for later. */
+  get pending(): number {
+    return this.#heldLength;
+  }
+
+  /** More input while a server is awaited: kept in order. */
+  hold(buffer: Buffer, from: number, to: number): void {
+    const n = to - from;
+    if (n <= 0) return;
+    if (this.#heldLength + n > this.#held.length) {
+      const grown = Buffer.allocUnsafe(Math.max(512, (this.#heldLength + n) * 2));
+      this.#held.copy(grown, 0, 0, this.#heldLength);
+      this.#held = grown;
+    }
+    buffer.copy(this.#held, this.#heldLength, from, to);
+    this.#heldLength += n;
+  }
+
+  /** A server has been assigned: goes on with what was held. */
+  resumeHeld(): void {
+    const held = this.#held;
+    const n = this.#heldLength;
+    this.#held = Buffer.alloc(0);
+    this.#heldLength = 0;
+    this.#walk(held, n);
+  }
+
+  /** Throws the first held message away; what of it has not been read yet is skipped when it comes. */
+  dropHeldMessage(): void {
+    const total = this.#held.readUInt32BE(1) + 1;
+    const drop = Math.min(total, this.#heldLength);
+    this.#held.copy(this.#held, 0, drop, this.#heldLength);
+    this.#heldLength -= drop;
+    this.bodyLeft = total - drop;
+    this.#bodyForward = false;
+  }
+
+  /** The first held message's type, 0 = none. */
+  heldType(): number {
+    return this.#heldLength === 0 ? 0 : (this.#held[0] as number);
+  }
+
+  /** One chunk from the client. */
+  onData(buffer: Buffer, n: number): void {
+    if (this.#heldLength === 0) {
+      this.#walk(buffer, n);
+      return;
+    }
+    this.hold(buffer, 0, n);
+    // a large message grows chunk by chunk: look again only when it can be whole
+    if (this.#heldLength < 5 || this.#heldLength < Math.min(this.#held.readUInt32BE(1) + 1, this.#wholeBelow)) return;
+    this.resumeHeld();
+  }
+
+  /** A held message is looked at again when this many bytes of it are there (it need not be whole). */
+  #wholeBelow = Number.MAX_SAFE_INTEGER;
+
+  #walk(buffer: Buffer, n: number): void {
+    const host = this.#host;
+    let server = host.server;
+    if (server !== null) toServer.begin(server.transport);
+    let pos = 0;
+    let from = 0;
+    let completed = false;
+    if (this.bodyLeft > 0) {
+      pos = this.bodyLeft < n ? this.bodyLeft : n;
+      this.bodyLeft -= pos;
+      if (!this.#bodyForward || server === null) from = pos;
+      completed = this.bodyLeft === 0;
+    } else if (server !== null && server.replies.owed.length === 0) {
+      host.onRequest();
+    }
+    this.#wholeBelow = Number.MAX_SAFE_INTEGER;
+    while (pos < n) {
+      if (n - pos < 5) {
+        if (server !== null) toServer.add(buffer, from, pos, null);
+        this.hold(buffer, pos, n);
+        this.#wholeBelow = 5;
+        from = n;
+        break;
+      }
+      const type = buffer[pos] as number;
+      const length = buffer.readUInt32BE(pos + 1);
+      if (length < 4) this.#refuse('badPacketHeader', buffer.toString('hex', pos, pos + 5));
+      if (length > host.maxPacketSize) this.#refuse('packetTooLarge');
+      const end = pos + 1 + length;
+      let verdict: number;
+      if (server === null) {
+        verdict = this.#unlinked(buffer, pos, type, end, n);
+        if (verdict === FORWARD) {
+          server = host.acquire();
+          if (server === null) {
+            verdict = WAIT;
+          } else {
+            toServer.begin(server.transport);
+            const setup = host.setup;
+            if (setup !== null) toServer.add(setup, 0, setup.length, null);
+            from = pos;
+          }
+        }
+      } else {
+        verdict = FORWARD;
+      }
+      if (verdict === FORWARD && server !== null) verdict = this.#linked(buffer, pos, type, end, n, from, server);
+      if (verdict === DONE) {
+        from = this.#resumeAt >= 0 ? this.#resumeAt : Math.min(end, n);
+        this.#resumeAt = -1;
+      } else if (verdict === HOLD || verdict === WAIT) {
+        if (server !== null) toServer.add(buffer, from, pos, null);
+        this.hold(buffer, pos, n);
+        from = n;
+        break;
+      } else if (verdict === STOP) {
+        return;
+      }
+      if (end > n) {
+        this.bodyLeft = end - n;
+        this.#bodyForward = from < n;
+        break;
+      }
+      pos = end;
+    }
+    if (server !== null) this.#finish(server, buffer, from, n);
+    if (completed) host.onMessageComplete();
+  }
+
+  #finish(server: ServerConnection, buffer: Buffer, from: number, n: number): void {
+    toServer.finish(buffer, from, n, null);
+    server.replies.flushInvented();
+    if (!toServer.belowHighWater) this.#host.transport.pause();
+  }
+
+  #refuse(code: ErrorCode, argument = ''): never {
+    toServer.discard();
+    throw new PoolerError(code, argument);
+  }
+
+  /** A message of a client without a server: FORWARD = it needs one. */
+  #unlinked(buffer: Buffer, pos: number, type: number, end: number, n: number): number {
+    const host = this.#host;
+    if (this.discarding && type !== c.F_TERMINATE) {
+      if (type === c.F_SYNC) {
+        this.discarding = false;
+        host.transport.writeOwned(READY_IDLE);
+      }
+      return DONE;
+    }
+    switch (type) {
+      case c.F_TERMINATE:
+        host.onTerminate();
+        return STOP;
+      // what a client still sends of a COPY that the server has refused (pgbouncer.md §14)
+      case c.F_COPY_DATA:
+      case c.F_COPY_DONE:
+      case c.F_COPY_FAIL:
+      case c.F_FLUSH:
+        return DONE;
+      case c.F_SYNC:
+        // nothing is outstanding: the answer needs no server
+        host.transport.writeOwned(READY_IDLE);
+        return DONE;
+      case c.F_CLOSE:
+        if (end - pos > NAME_LIMIT) this.#refuse('failedToParse');
+        if (end > n) return this.#need(end - pos);
+        if (host.maxPrepared === 0 || buffer[pos + 5] !== 0x53 || buffer[pos + 6] === 0) return FORWARD;
+        host.prepared.close(buffer.latin1Slice(pos + 6, end - 1));
+        host.transport.writeOwned(CLOSE_COMPLETE);
+        return DONE;
+      case c.F_QUERY:
+        if (host.disablePqexec) this.#refuse('pqexecDisallowed');
+        return FORWARD;
+      // a server is taken only when the message can go on at once: a slow sender must hold none
+      case c.F_PARSE:
+        if (host.maxPrepared === 0) return FORWARD;
+        if (n - pos < 6) return this.#need(6);
+        return buffer[pos + 5] !== 0 && end > n ? this.#need(end - pos) : FORWARD;
+      case c.F_BIND:
+        return host.maxPrepared > 0 && this.#bindNames(buffer, pos, end, n) < 0 ? this.#need(n - pos + 1) : FORWARD;
+      case c.F_DESCRIBE:
+        if (end - pos > NAME_LIMIT) this.#refuse('failedToParse');
+        return end > n ? this.#need(end - pos) : FORWARD;
+      case c.F_EXECUTE:
+      case c.F_FUNCTION_CALL:
+        return FORWARD;
+      default:
+        return this.#refuse('unknownPacket');
+    }
+  }
+
+  /** Where the NUL of a Bind's statement name stands; -1 = not read yet. The name starts after `#portalEnd`. */
+  #bindNames(buffer: Buffer, pos: number, end: number, n: number): number {
+    const portalEnd = buffer.indexOf(0, pos + 5);
+    this.#portalEnd = portalEnd;
+    const nul = portalEnd < 0 || portalEnd + 1 >= n ? -1 : buffer.indexOf(0, portalEnd + 1);
+    if (portalEnd >= 0 && nul >= 0 && nul < n && nul < end) return nul;
+    if (end <= n || n - pos > NAME_LIMIT) this.#refuse('failedToParse');
+    return -1;
+  }
+
+  #need(bytes: number): number {
+    this.#wholeBelow = bytes;
+    return HOLD;
+  }
+
+  /** A message of a client with a server; `from` = start of what has not been handed on yet. */
+  #linked(
+    buffer: Buffer,
+    pos: number,
+    type: number,
+    end: number,
+    n: number,
+    from: number,
+    server: ServerConnection,
+  ): number {
+    const host = this.#host;
+    const owed = server.replies.owed;
+    const max = host.maxPrepared;
+    switch (type) {
+      case c.F_QUERY:
+        if (host.disablePqexec) this.#refuse('pqexecDisallowed');
+        owed.push(OWED_QUERY, null);
+        return FORWARD;
+      case c.F_PARSE:
+        if (max > 0) {
+          if (n - pos < 6) return this.#need(6);
+          if (buffer[pos + 5] !== 0) {
+            if (end > n) return this.#need(end - pos);
+            toServer.add(buffer, from, pos, null);
+            if (!host.prepared.parse(buffer, pos, end, server, max, toServer, host.counters)) {
+              this.#refuse('failedToParse');
+            }
+            return DONE;
+          }
+        }
+        owed.push(OWED_PARSE, null);
+        return FORWARD;
+      case c.F_BIND:
+        return this.#bind(buffer, pos, end, n, from, server);
+      case c.F_DESCRIBE:
+        if (end - pos > NAME_LIMIT) this.#refuse('failedToParse');
+        if (end > n) return this.#need(end - pos);
+        if (max > 0 && buffer[pos + 5] === 0x53 && buffer[pos + 6] !== 0) {
+          if (buffer[end - 1] !== 0) this.#refuse('failedToParse');
+          toServer.add(buffer, from, pos, null);
+          host.prepared.describe(buffer, pos, end, server, max, toServer, host.counters);
+          return DONE;
+        }
+        owed.push(OWED_DESCRIBE, null);
+        return FORWARD;
+      case c.F_EXECUTE:
+        owed.push(OWED_EXECUTE, null);
+        return FORWARD;
+      case c.F_CLOSE:
+        if (end - pos > NAME_LIMIT) this.#refuse('failedToParse');
+        if (end > n) return this.#need(end - pos);
+        if (max > 0 && buffer[pos + 5] === 0x53 && buffer[pos + 6] !== 0) {
+          if (buffer[end - 1] !== 0) this.#refuse('failedToParse');
+          toServer.add(buffer, from, pos, null);
+          host.prepared.close(buffer.latin1Slice(pos + 6, end - 1));
+          host.prepared.oweClose(server);
+          return DONE;
+        }
+        owed.push(OWED_CLOSE, null);
+        return FORWARD;
+      case c.F_SYNC:
+        // in copy-in mode the server reads Sync and ignores it
+        if (server.replies.copyIn) owed.droppedSyncs += 1;
+        else owed.push(OWED_SYNC, null);
+        return FORWARD;
+      case c.F_FUNCTION_CALL:
+        owed.push(OWED_FUNCTION, null);
+        return FORWARD;
+      case c.F_COPY_DONE:
+      case c.F_COPY_FAIL:
+        server.replies.copyIn = false;
+        if (owed.length > 0) owed.push(OWED_COPY_END, null);
+        return FORWARD;
+      case c.F_COPY_DATA:
+      case c.F_FLUSH:
+        return FORWARD;
+      case c.F_TERMINATE:
+        toServer.finish(buffer, from, pos, null);
+        host.onTerminate();
+        return STOP;
+      default:
+        return this.#refuse('unknownPacket');
+    }
+  }
+
+  #bind(buffer: Buffer, pos: number, end: number, n: number, from: number, server: ServerConnection): number {
+    const host = this.#host;
+    host.counters.binds += 1;
+    if (host.maxPrepared === 0) {
+      server.replies.owed.push(OWED_BIND, null);
+      return FORWARD;
+    }
+    const nul = this.#bindNames(buffer, pos, end, n);
+    const nameAt = this.#portalEnd + 1;
+    if (nul < 0) {
+      host.counters.binds -= 1;
+      return this.#need(n - pos + 1);
+    }
+    if (nul === nameAt) {
+      server.replies.owed.push(OWED_BIND, null);
+      return FORWARD;
+    }
+    toServer.add(buffer, from, pos, null);
+    host.prepared.bind(buffer, pos, nameAt, nul, end, server, host.maxPrepared, toServer, host.counters);
+    this.#resumeAt = nul;
+    return DONE;
+  }
+}

@@ -1,0 +1,37 @@
+/**
+ * Connect strings, the values of [databases], [users] and [peers]: `key=value` pairs separated by blanks, blanks
+ * around `=` allowed, a value may be 'quoted' with '' for a quote. Empty values are refused, as PgBouncer does.
+ */
+export type Connstr =
+  | { readonly pairs: ReadonlyMap<string, string>; readonly error?: never }
+  | { readonly error: string; readonly hint: string };
+
+const bad = (hint: string): Connstr => ({ error: 'syntax error in connection string', hint });
+
+/** Parses a connect string; a later pair wins over an earlier one of the same key. */
+export function parseConnstr(source: string): Connstr {
+  const pairs = new Map<string, string>();
+  const pair = /[ \t]*([^\s='"]+)[ \t]*=[ \t]*(?:'((?:[^']|'')*)'(?=\s|$)|([^\s']\S*)|)/y;
+  const end = source.trimEnd().length;
+  while (pair.lastIndex < end) {
+    const found = pair.exec(source);
+    if (found === null) return bad('write key=value pairs separated by blanks');
+    const [, key = '', quoted, bare] = found;
+    if (quoted === undefined && bare === undefined) {
+      return bad(
+        /'/.test(source[pair.lastIndex] ?? '')
+          ? `the quoted value of ${key} has no end, or text behind its closing quote`
+          : `${key} has no value; leave it out instead`,
+      );
+    }
+    const value = quoted === undefined ? (bare ?? '') : quoted.replaceAll("''", "'");
+    if (value === '') return bad(`${key} has an empty value; leave it out instead`);
+    pairs.set(key, value);
+  }
+  return { pairs };
+}
+
+/** The same string with its passwords made unreadable, for messages. */
+export function maskPasswords(source: string): string {
+  return source.replace(/(password\s*=\s*)('(?:[^']|'')*'?|\S+)/gi, '$1********');
+}

@@ -1,0 +1,444 @@
+/**
+ * The servers for one (database, user) and the clients that wait for them. `serveWaiters` alone links servers:
+ * FIFO, a freed server goes straight to the oldest waiter. Opening and limits are in pool-opener.ts, time-driven
+ * duties in janitor.ts.
+ */
+import type { LearnedCredentials } from '../auth/credentials.ts';
+import type { Counters } from '../control/port.ts';
+import type { ServerConnection, ServerOwner } from '../server/server-connection.ts';
+import { Deque } from '../util/deque.ts';
+import { PoolerError } from '../util/errors.ts';
+import { Histogram } from '../util/histogram.ts';
+import type { Log } from '../util/log.ts';
+import type { ServerError } from '../wire/fields.ts';
+import { ServerCancel } from './cancel.ts';
+import { newCounters } from './counters.ts';
+import type { Database } from './database.ts';
+import type { PoolLimits } from './limits.ts';
+import type { PoolUser } from './user.ts';
+import type { Waiter } from './waiter.ts';
+
+/** What a pool needs from outside: time, log, and somebody who opens connections. */
+export interface PoolHost {
+  now(): number;
+  readonly log: Log;
+  /** Log prefix of a server, `S-0x…: db/user@host:port`. */
+  serverLog(server: ServerConnection, pool: Pool): Log;
+  /** Starts a connection for the pool; calls pool.onOpened or pool.onOpenFailed, maybe later (DNS). */
+  open(pool: Pool): void;
+  /** May one more server be opened under the limits of database and user? May evict an idle one elsewhere. */
+  mayOpen(pool: Pool): boolean;
+  /** Counts closings by reason. */
+  countClose(reason: string): void;
+  /** True while no server may be opened at all (shutdown). */
+  readonly stopped: boolean;
+}
+
+export class Pool implements ServerOwner {
+  readonly database: Database;
+  /** The user that logs in to the servers. */
+  readonly user: PoolUser;
+  readonly counters: Counters = newCounters();
+  readonly waitUs = new Histogram();
+  readonly xactUs = new Histogram();
+  limits: PoolLimits;
+  /** Every server, in whatever state. */
+  readonly servers = new Set<ServerConnection>();
+  readonly idle = new Deque<ServerConnection>();
+  readonly used = new Deque<ServerConnection>();
+  /** Includes entries that have stopped waiting (waitingSinceMs 0); `waiting` does not. */
+  readonly waiters = new Deque<Waiter>();
+  waiting = 0;
+  /** Clients that wait for the first welcome. */
+  readonly loginWaiters = new Set<Waiter>();
+  /** Clients of the pool, linked or not. */
+  clients = 0;
+  /** Parameters that the first server reported; null until then. */
+  welcome: ReadonlyMap<string, string> | null = null;
+  /** Values that a server of this pool has accepted (`name=value`); bounded. */
+  readonly accepted = new Set<string>();
+  generation = 0;
+  generationReason = '';
+  /** Connections being opened (DNS, TCP, login). */
+  connecting = 0;
+  /** Not before this time is another login tried after a failure. */
+  retryAtMs = 0;
+  /** What PostgreSQL said to the last login, null = it worked, or it was not PostgreSQL that failed. */
+  lastLoginError: ServerError | null = null;
+  lastActiveMs = 0;
+  readonly cancels = new Set<ServerCancel>();
+  learned: LearnedCredentials | null = null;
+  readonly #host: PoolHost;
+  #serving = false;
+
+  constructor(database: Database, user: PoolUser, limits: PoolLimits, host: PoolHost) {
+    this.database = database;
+    this.user = user;
+    this.limits = limits;
+    this.#host = host;
+    this.lastActiveMs = host.now();
+  }
+
+  // --- clients
+
+  /**
+   * A server for the client: at once (the caller goes on with it), or null: the client is queued and
+   * `onServerAssigned` or `onWaitFailed` comes later.
+   */
+  acquire(waiter: Waiter, nowMs: number): ServerConnection | null {
+    if (this.waiting === 0 && !this.database.paused) {
+      const server = this.#take();
+      if (server !== null) {
+        this.#link(server, waiter, nowMs, 0);
+        return server;
+      }
+    }
+    waiter.waitingSinceMs = nowMs;
+    waiter.waitNotified = false;
+    this.waiters.pushBack(waiter);
+    this.waiting += 1;
+    if (this.lastLoginError !== null && this.servers.size === 0 && nowMs < this.retryAtMs) {
+      const error = new PoolerError('serverLoginFailing', this.lastLoginError.message);
+      this.failWaiter(waiter, { severity: 'FATAL', sqlstate: error.sqlstate, message: error.message });
+      return null;
+    }
+    this.wantServers();
+    return null;
+  }
+
+  /** The client waits no longer (gone, timed out). */
+  forget(waiter: Waiter): void {
+    if (waiter.waitingSinceMs !== 0) {
+      waiter.waitingSinceMs = 0;
+      this.waiting -= 1;
+      this.waiters.remove(waiter);
+    }
+    this.loginWaiters.delete(waiter);
+  }
+
+  /** Takes the waiter out of the queue and tells it why. */
+  failWaiter(waiter: Waiter, error: { severity: string; sqlstate: string; message: string }): void {
+    this.forget(waiter);
+    waiter.onWaitFailed(error, error.message);
+  }
+
+  /** A client in login wants the pool's welcome. True = it is known; else `onWelcome` comes later. */
+  wantWelcome(waiter: Waiter): boolean {
+    if (this.welcome !== null) return true;
+    this.loginWaiters.add(waiter);
+    this.wantServers();
+    return false;
+  }
+
+  /**
+   * The client gives its server back. It must be ready (nothing owed, not in a transaction) and not closed.
+   * `dirty` = it may hold session state: the reset query runs first.
+   */
+  release(server: ServerConnection, dirty: boolean, nowMs: number): void {
+    server.unlink();
+    server.lastUsedMs = nowMs;
+    const reason = this.#closeReason(server, nowMs);
+    if (reason !== '') {
+      server.close(reason);
+      return;
+    }
+    if (server.cancelsInFlight > 0) {
+      server.moveTo('canceled');
+      return;
+    }
+    const reset = this.limits.serverResetQuery;
+    if (dirty && reset !== '') {
+      server.moveTo('tested');
+      this.#runChecked(server, reset, 'reset query failed');
+      return;
+    }
+    server.moveTo('idle');
+    this.#setFree(server, nowMs);
+  }
+
+  // --- ServerOwner
+
+  onServerLoggedIn(server: ServerConnection): void {
+    this.connecting -= 1;
+    this.retryAtMs = 0;
+    this.lastLoginError = null;
+    const log = this.#host.serverLog(server, this);
+    if (server.tls !== '') log.log(`SSL established: ${server.tls}`);
+    if (this.welcome === null) this.welcome = server.welcome;
+    server.moveTo('tested');
+    const connectQuery = this.limits.connectQuery;
+    if (connectQuery === null || connectQuery === '') {
+      server.moveTo('idle');
+      this.onServerFree(server);
+      return;
+    }
+    server.runInternal(connectQuery, (error) => {
+      if (error !== null) log.error(`exec_on_connect query failed: ${error}`);
+    });
+  }
+
+  onServerLoginFailed(server: ServerConnection, reason: string, error: ServerError | null): void {
+    const now = this.#host.now();
+    this.lastLoginError = error;
+    this.retryAtMs = now + this.limits.serverLoginRetryMs;
+    this.#host.serverLog(server, this).warning(reason);
+    // a starting or stopping server, or one that cannot be reached, may come back: clients keep waiting
+    if (error === null || error.sqlstate === '57P03' || this.#usable(server) > 0) return;
+    const fields = { severity: 'FATAL', sqlstate: error.sqlstate, message: error.message };
+    for (const waiter of [...this.waiters, ...this.loginWaiters]) this.failWaiter(waiter, fields);
+  }
+
+  onServerFree(server: ServerConnection): void {
+    const now = this.#host.now();
+    const reason = this.#closeReason(server, now);
+    if (reason !== '') server.close(reason);
+    else this.#setFree(server, now);
+    if (this.loginWaiters.size > 0 && this.welcome !== null) {
+      const waiters = [...this.loginWaiters];
+      this.loginWaiters.clear();
+      for (const waiter of waiters) waiter.onWelcome();
+    }
+  }
+
+  onServerClosed(server: ServerConnection, reason: string): void {
+    if (!server.loggedIn) this.connecting -= 1;
+    this.servers.delete(server);
+    this.idle.remove(server);
+    this.used.remove(server);
+    this.database.servers -= 1;
+    this.user.servers -= 1;
+    for (const cancel of [...this.cancels]) if (cancel.server === server) cancel.abandon('server connection closed');
+    const age = Math.round((this.#host.now() - server.startedMs) / 1000);
+    this.#host.serverLog(server, this).log(`closing because: ${reason} (age=${age}s)`);
+    this.#host.countClose(reason);
+    this.database.notifyWatchers();
+    this.wantServers();
+  }
+
+  // --- opening
+
+  /** A connection object exists for the attempt that `host.open` began. */
+  onOpened(server: ServerConnection): void {
+    this.servers.add(server);
+  }
+
+  /** The attempt ended before there was a connection (DNS). */
+  onOpenFailed(reason: string): void {
+    this.connecting -= 1;
+    this.database.servers -= 1;
+    this.user.servers -= 1;
+    this.retryAtMs = this.#host.now() + this.limits.serverLoginRetryMs;
+    this.#host.log.warning(`${this.database.name}/${this.user.name}: ${reason}`);
+    this.#host.countClose(reason);
+    this.database.notifyWatchers();
+  }
+
+  /** Opens servers while clients wait and the limits allow. */
+  wantServers(): void {
+    if (this.#host.stopped || this.database.paused) return;
+    if (this.used.size > 0 && this.idle.size === 0) this.#testUsed();
+    const demand = this.waiting + (this.welcome === null && this.loginWaiters.size > 0 ? 1 : 0);
+    while (this.connecting < demand && this.#mayOpen()) this.openOne();
+  }
+
+  /** One more server towards min_pool_size; never evicts. */
+  openForMinimum(): void {
+    if (this.#host.stopped || this.database.paused || !this.#mayOpen()) return;
+    this.openOne();
+  }
+
+  /** A linked client looks at its own timeouts. */
+  sweepPeer(server: ServerConnection, nowMs: number): void {
+    (server.peer as Waiter | null)?.sweep(nowMs);
+  }
+
+  /** Begins one connection; the caller has checked the limits. */
+  openOne(): void {
+    this.connecting += 1;
+    this.database.servers += 1;
+    this.user.servers += 1;
+    this.#host.open(this);
+  }
+
+  /** How many connections exist or are being made (DNS included). */
+  get size(): number {
+    let resolving = this.connecting;
+    for (const server of this.servers) if (!server.loggedIn) resolving -= 1;
+    return this.servers.size + resolving;
+  }
+
+  /** New servers from now on; those of before are closed when they come back. */
+  newGeneration(reason: string): void {
+    this.generation += 1;
+    this.generationReason = reason;
+    this.closeFree(reason);
+    this.accepted.clear();
+    this.wantServers();
+  }
+
+  /** Closes everything that no client holds. */
+  closeFree(reason: string): void {
+    for (const server of [...this.servers]) {
+      if (server.peer === null) server.close(reason);
+    }
+  }
+
+  isStale(server: ServerConnection): boolean {
+    return server.generation !== this.generation || server.closeNeeded !== '';
+  }
+
+  // --- cancel
+
+  /** Sends a cancel request for what `waiter` runs on `server`; `done` when it is over. False = too many at once. */
+  cancel(server: ServerConnection, stillWanted: () => boolean, done: () => void): boolean {
+    if (this.cancels.size >= 2 * Math.max(1, this.limits.poolSize)) return false;
+    const cancel: ServerCancel = new ServerCancel(server, this.#host.now(), {
+      stillWanted,
+      onCancelDone: (sent, reason) => {
+        this.cancels.delete(cancel);
+        this.#host.serverLog(server, this).debug(`cancel request: ${reason}`);
+        // it may still arrive: what it would hit must not be another client's query
+        if (sent && reason === 'cancel_wait_timeout') server.closeNeeded = reason;
+        if (server.state === 'canceled' && server.cancelsInFlight === 0) this.#afterCancel(server);
+        done();
+      },
+    });
+    this.cancels.add(cancel);
+    return true;
+  }
+
+  #afterCancel(server: ServerConnection): void {
+    const reason = this.#closeReason(server, this.#host.now());
+    if (reason !== '') {
+      server.close(reason);
+      return;
+    }
+    server.moveTo('tested');
+    // an empty query flushes a signal that came too late for the query it was meant for
+    server.runInternal('', () => {});
+  }
+
+  // --- inside
+
+  #mayOpen(): boolean {
+    const limits = this.limits;
+    const now = this.#host.now();
+    if (this.connecting >= limits.maxConnecting || now < this.retryAtMs) return false;
+    const size = this.size;
+    if (this.welcome === null && size === 0) return true;
+    if (size >= limits.poolSize) {
+      const oldest = this.oldestWaiter();
+      const waited = oldest === null ? 0 : now - oldest.waitingSinceMs;
+      if (limits.reserveSize <= 0 || limits.reserveTimeoutMs <= 0) return false;
+      if (size >= limits.poolSize + limits.reserveSize || waited < limits.reserveTimeoutMs) return false;
+      if (!this.#host.mayOpen(this)) return false;
+      this.#host.log.warning(`${this.database.name}/${this.user.name}: taking connection from reserve_pool`);
+      return true;
+    }
+    return this.#host.mayOpen(this);
+  }
+
+  oldestWaiter(): Waiter | null {
+    for (let w = this.waiters.peekFront(); w !== undefined; w = this.waiters.peekFront()) {
+      if (w.waitingSinceMs !== 0) return w;
+      this.waiters.popFront();
+    }
+    return null;
+  }
+
+  #usable(except: ServerConnection): number {
+    let n = 0;
+    for (const server of this.servers) if (server !== except && server.loggedIn) n += 1;
+    return n;
+  }
+
+  /** Why a server that has come back must not be kept; '' = it may. */
+  #closeReason(server: ServerConnection, nowMs: number): string {
+    if (this.database.paused) return 'pause mode';
+    if (this.database.removed) return 'database removed';
+    if (server.closeNeeded !== '') return server.closeNeeded;
+    if (server.generation !== this.generation) return this.generationReason;
+    if (server.replies.tainted !== '') return server.replies.tainted;
+    const lifetime = this.limits.serverLifetimeMs;
+    if (server.requestAt !== 0 && lifetime === 0) return 'server lifetime over';
+    if (lifetime > 0 && nowMs - server.startedMs >= lifetime && this.mayRetire(nowMs)) return 'server lifetime over';
+    return '';
+  }
+
+  #lastRetiredMs = Number.NEGATIVE_INFINITY;
+  /** Closings for age are spaced, so that a pool is not renewed all at once. */
+  mayRetire(nowMs: number): boolean {
+    const gap = this.limits.serverLifetimeMs / Math.max(1, this.limits.poolSize);
+    if (nowMs - this.#lastRetiredMs < gap) return false;
+    this.#lastRetiredMs = nowMs;
+    return true;
+  }
+
+  #setFree(server: ServerConnection, nowMs: number): void {
+    server.lastUsedMs = nowMs;
+    if (this.limits.serverCheckDelayMs === 0 && this.limits.serverCheckQuery !== null && server.requestAt !== 0) {
+      server.moveTo('used');
+      this.used.pushBack(server);
+      if (this.waiting > 0) this.#testUsed();
+      return;
+    }
+    this.idle.pushBack(server);
+    if (this.waiting > 0) this.serveWaiters();
+  }
+
+  /** The next idle server that may be given out. */
+  #take(): ServerConnection | null {
+    return (this.limits.roundRobin ? this.idle.popFront() : this.idle.popBack()) ?? null;
+  }
+
+  #testUsed(): void {
+    let wanted = this.waiting;
+    while (wanted > 0 && this.used.size > 0) {
+      const server = this.used.popBack();
+      if (server === undefined) return;
+      wanted -= 1;
+      server.moveTo('tested');
+      server.requestAt = 0;
+      server.lastUsedMs = this.#host.now();
+      this.#runChecked(server, this.limits.serverCheckQuery ?? '', 'test query failed');
+    }
+  }
+
+  #runChecked(server: ServerConnection, sql: string, failure: string): void {
+    server.runInternal(sql, (error) => {
+      if (error !== null) server.close(`${failure}: ${error}`);
+    });
+  }
+
+  /** Gives idle servers to the waiting clients, oldest first. */
+  serveWaiters(): void {
+    if (this.#serving) return;
+    this.#serving = true;
+    try {
+      while (this.waiting > 0 && this.idle.size > 0 && !this.database.paused) {
+        const waiter = this.oldestWaiter();
+        const server = waiter === null ? null : this.#take();
+        if (waiter === null || server === null) break;
+        this.waiters.popFront();
+        this.waiting -= 1;
+        const now = this.#host.now();
+        const waitedUs = (now - waiter.waitingSinceMs) * 1000;
+        waiter.waitingSinceMs = 0;
+        this.#link(server, waiter, now, waitedUs);
+        waiter.onServerAssigned(server);
+      }
+    } finally {
+      this.#serving = false;
+    }
+  }
+
+  #link(server: ServerConnection, waiter: Waiter, nowMs: number, waitedUs: number): void {
+    server.link(waiter);
+    server.lastUsedMs = nowMs;
+    server.requestAt = nowMs;
+    this.lastActiveMs = nowMs;
+    this.counters.serverAssignments += 1;
+    this.counters.waitTimeUs += waitedUs;
+    this.waitUs.observe(waitedUs);
+  }
+}

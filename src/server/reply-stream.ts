@@ -1,0 +1,466 @@
+/**
+ * Replies of one server: finds message boundaries in what was read, takes answers off the owed queue, and forwards
+ * the bytes to the linked client as they are (protocol-flow; ARCHITECTURE "Owed replies").
+ * It must never forward a reply that the queue does not expect: that closes the server.
+ */
+import { OutBuffer } from '../net/out-buffer.ts';
+import type { Transport } from '../net/transport.ts';
+import * as c from '../wire/codes.ts';
+import { decodeError, decodeParameter, type ServerError } from '../wire/fields.ts';
+import {
+  INVENT,
+  type InternalQuery,
+  KIND,
+  OWED_CLOSE,
+  OWED_COPY_END,
+  OWED_DESCRIBE,
+  OWED_EXECUTE,
+  OWED_FUNCTION,
+  OWED_PARSE,
+  OWED_BIND,
+  OWED_QUERY,
+  OWED_SYNC,
+  OwedReplies,
+  SWALLOW,
+  SWALLOW_OK,
+} from './owed-replies.ts';
+import type { Statement } from './statements.ts';
+
+/** What a server's replies are forwarded to. */
+export interface ReplyPeer {
+  readonly transport: Transport;
+  /** A reported parameter changed by the client's own doing; the message is forwarded. */
+  onServerParameter(name: string, value: string): void;
+  /** DISCARD ALL or DEALLOCATE ALL of the client has succeeded. */
+  onStatementsDropped(): void;
+  /** The client's own Parse failed or was skipped: its name is free again. */
+  onParseLost(clientName: string, statement: Statement): void;
+}
+
+/** The server connection that owns the stream. Calls come between messages, with all output flushed. */
+export interface ReplyEvents {
+  /** ReadyForQuery with nothing owed any more. `internal` = it ended a query of the proxy's own. */
+  onReady(internal: boolean): void;
+  /** A reported parameter, linked or not. `swallowed` = caused by the proxy's own query. */
+  onParameter(name: string, value: string): void;
+  /** An ErrorResponse that nobody asked for, or FATAL. */
+  onServerError(error: ServerError, linked: boolean): void;
+  /** Something arrived that makes the connection unusable. */
+  onBroken(reason: string): void;
+  /** The Parse of `statement` failed or was skipped: the server does not have it. */
+  onParseLost(statement: Statement): void;
+  /** The Close of an evicted statement was skipped: the server still has it. */
+  onCloseLost(statement: Statement): void;
+  /** DISCARD ALL / DEALLOCATE ALL succeeded. */
+  onStatementsDropped(): void;
+}
+
+/** Messages above this are not held whole; a small message of such a size is a protocol violation. */
+const HOLD_LIMIT = 1024 * 1024;
+
+const INVENTED: Record<number, Buffer> = {
+  [OWED_PARSE]: Buffer.from([c.B_PARSE_COMPLETE, 0, 0, 0, 4]),
+  [OWED_CLOSE]: Buffer.from([c.B_CLOSE_COMPLETE, 0, 0, 0, 4]),
+};
+
+const FORWARD = 0;
+const SKIP = 1;
+const BROKEN = 2;
+
+/** One turn's pieces for one client; shared by all servers, always flushed before control goes elsewhere. */
+const toClient = new OutBuffer();
+
+export class ReplyStream {
+  readonly owed = new OwedReplies();
+  peer: ReplyPeer | null = null;
+  /** Transaction status of the last ReadyForQuery. */
+  status = c.TX_IDLE;
+  /** An error has been received and the server skips to the next Sync. */
+  skipping = false;
+  /** In copy-in mode: Sync is ignored by the server. */
+  copyIn = false;
+  /** Bytes read while linked. */
+  forwarded = 0;
+  broken = false;
+  /** Why the connection must not be reused although it goes on working for its client; '' = it may. */
+  tainted = '';
+  readonly #transport: Transport;
+  readonly #events: ReplyEvents;
+  /** Bytes of the current message's body still to come, when it is not held. */
+  #bodyLeft = 0;
+  #bodyForward = false;
+  /** Start of a message that must be seen whole. */
+  #held: Buffer = Buffer.allocUnsafe(0);
+  #heldLength = 0;
+  #settled = false;
+  #done: InternalQuery | null = null;
+  #internalError: string | null = null;
+
+  constructor(transport: Transport, events: ReplyEvents) {
+    this.#transport = transport;
+    this.#events = events;
+  }
+
+  /** A reply has been forwarded in part. */
+  get midMessage(): boolean {
+    return this.#bodyLeft > 0 && this.#bodyForward;
+  }
+
+  /** One chunk from the server. */
+  onData(buffer: Buffer, n: number): void {
+    let peer = this.peer;
+    if (peer !== null) {
+      this.forwarded += n;
+      toClient.begin(peer.transport);
+    }
+    let pos = 0;
+    let from = 0;
+    if (this.#bodyLeft > 0) {
+      pos = this.#bodyLeft < n ? this.#bodyLeft : n;
+      this.#bodyLeft -= pos;
+      if (!this.#bodyForward) from = pos;
+      if (this.#bodyLeft === 0 && (this.owed.peek() & INVENT) !== 0) {
+        toClient.add(buffer, from, pos, this.#transport);
+        from = pos;
+        this.#invent();
+      }
+    } else if (this.#heldLength > 0) {
+      pos = this.#completeHeld(buffer, n);
+      if (this.broken) return;
+      from = pos;
+      peer = this.peer;
+    }
+    const owed = this.owed;
+    while (pos < n) {
+      if (n - pos < 5) {
+        this.#hold(buffer, pos, n);
+        if (peer !== null) toClient.add(buffer, from, pos, this.#transport);
+        from = pos = n;
+        break;
+      }
+      const type = buffer[pos] as number;
+      const length = buffer.readUInt32BE(pos + 1);
+      const end = pos + 1 + length;
+      if (length < 4) {
+        this.#break('bad packet length');
+        return;
+      }
+      if (end > n && this.#wantsWhole(type, length)) {
+        this.#hold(buffer, pos, n);
+        if (peer !== null) toClient.add(buffer, from, pos, this.#transport);
+        from = pos = n;
+        break;
+      }
+      const verdict = this.#message(buffer, pos, type, end);
+      if (verdict !== FORWARD) {
+        if (verdict === BROKEN) return;
+        if (peer !== null) toClient.add(buffer, from, pos, this.#transport);
+        from = end < n ? end : n;
+      }
+      if (end > n) {
+        this.#bodyLeft = end - n;
+        this.#bodyForward = verdict === FORWARD;
+        pos = n;
+        break;
+      }
+      pos = end;
+      if (!this.skipping && (owed.peek() & INVENT) !== 0) {
+        toClient.add(buffer, from, pos, this.#transport);
+        from = pos;
+        this.#invent();
+      }
+      if (this.#settled || this.#done !== null) {
+        if (peer !== null) toClient.finish(buffer, from, pos, this.#transport);
+        from = pos;
+        this.#afterReady(peer);
+        if (this.broken) return;
+        peer = this.peer;
+        if (peer !== null) toClient.begin(peer.transport);
+      }
+    }
+    if (peer !== null) {
+      toClient.finish(buffer, from, n, this.#transport);
+      if (!toClient.belowHighWater) this.#transport.pause();
+    }
+  }
+
+  /** The client pushed a message for which the proxy answers; sends it at once when nothing is owed before it. */
+  flushInvented(): void {
+    const peer = this.peer;
+    if (peer === null || this.skipping || this.#bodyLeft > 0 || (this.owed.peek() & INVENT) === 0) return;
+    toClient.begin(peer.transport);
+    this.#invent();
+    toClient.flush();
+  }
+
+  #afterReady(peer: ReplyPeer | null): void {
+    if (peer !== null && !toClient.belowHighWater) this.#transport.pause();
+    const done = this.#done;
+    const settled = this.#settled;
+    this.#done = null;
+    this.#settled = false;
+    if (done !== null) {
+      const error = this.#internalError;
+      this.#internalError = null;
+      done.onDone(error);
+    }
+    // the callback may have sent something more: then a later ReadyForQuery settles
+    if (settled && !this.broken && this.owed.length === 0) this.#events.onReady(done !== null);
+  }
+
+  /** Answers the invented items at the head of the queue. */
+  #invent(): void {
+    const owed = this.owed;
+    for (let item = owed.peek(); (item & INVENT) !== 0; item = owed.peek()) {
+      const bytes = INVENTED[item & KIND];
+      if (bytes !== undefined) toClient.add(bytes, 0, bytes.length, null);
+      owed.pop();
+    }
+  }
+
+  #wantsWhole(type: number, length: number): boolean {
+    switch (type) {
+      case c.B_READY_FOR_QUERY:
+      case c.B_PARAMETER_STATUS:
+      case c.B_COMMAND_COMPLETE:
+        return true;
+      case c.B_ERROR:
+      case c.B_NOTICE:
+        return length < HOLD_LIMIT;
+      case c.B_DATA_ROW: {
+        const reference = this.owed.reference();
+        return reference?.internal === true;
+      }
+      default:
+        return false;
+    }
+  }
+
+  #hold(buffer: Buffer, from: number, to: number): void {
+    const n = to - from;
+    if (this.#heldLength + n > this.#held.length) {
+      const grown = Buffer.allocUnsafe(Math.max(256, (this.#heldLength + n) * 2));
+      this.#held.copy(grown, 0, 0, this.#heldLength);
+      this.#held = grown;
+    }
+    buffer.copy(this.#held, this.#heldLength, from, to);
+    this.#heldLength += n;
+  }
+
+  /** Goes on with a message whose start is held. Returns how many bytes of the chunk belong to it. */
+  #completeHeld(buffer: Buffer, n: number): number {
+    let pos = 0;
+    if (this.#heldLength < 5) {
+      pos = Math.min(5 - this.#heldLength, n);
+      this.#hold(buffer, 0, pos);
+      if (this.#heldLength < 5) return n;
+    }
+    const type = this.#held[0] as number;
+    const length = this.#held.readUInt32BE(1);
+    if (length < 4) {
+      this.#break('bad packet length');
+      return n;
+    }
+    const total = length + 1;
+    const peer = this.peer;
+    if (this.#wantsWhole(type, length)) {
+      if (length > HOLD_LIMIT) {
+        this.#break('message too large');
+        return n;
+      }
+      const take = Math.min(total - this.#heldLength, n - pos);
+      this.#hold(buffer, pos, pos + take);
+      pos += take;
+      if (this.#heldLength < total) return n;
+    }
+    const have = this.#heldLength;
+    const held = this.#held;
+    this.#heldLength = 0;
+    const verdict = this.#message(held, 0, type, total);
+    if (verdict === BROKEN) return n;
+    if (verdict === FORWARD && peer !== null) toClient.add(held, 0, have, null);
+    if (have < total) {
+      this.#bodyForward = verdict === FORWARD;
+      const take = Math.min(total - have, n - pos);
+      this.#bodyLeft = total - have - take;
+      if (this.#bodyForward) toClient.add(buffer, pos, pos + take, this.#transport);
+      pos += take;
+      if (this.#bodyLeft > 0) return pos;
+    }
+    if (!this.skipping && (this.owed.peek() & INVENT) !== 0) this.#invent();
+    if (this.#settled || this.#done !== null) {
+      if (peer !== null) toClient.flush();
+      this.#afterReady(peer);
+      if (this.broken) return n;
+      if (this.peer !== null) toClient.begin(this.peer.transport);
+    }
+    return pos;
+  }
+
+  /** Accounts for the message whose header stands at `pos`. */
+  #message(buffer: Buffer, pos: number, type: number, end: number): number {
+    const owed = this.owed;
+    const head = owed.peek();
+    const kind = head & KIND;
+    switch (type) {
+      case c.B_DATA_ROW:
+        if (kind !== OWED_QUERY && kind !== OWED_EXECUTE) return this.#break('unexpected DataRow');
+        if ((head & SWALLOW) === 0) return this.peer === null ? SKIP : FORWARD;
+        {
+          const reference = owed.reference();
+          if (reference?.internal === true) reference.onRow(buffer.subarray(pos + 5, end));
+        }
+        return SKIP;
+      case c.B_READY_FOR_QUERY:
+        return end - pos === 6 ? this.#ready(buffer[pos + 5] as number) : this.#break('bad ReadyForQuery');
+      case c.B_COMMAND_COMPLETE:
+        if (kind !== OWED_QUERY && kind !== OWED_EXECUTE) return this.#break('unexpected CommandComplete');
+        this.copyIn = false;
+        owed.droppedSyncs = 0;
+        this.#tag(buffer, pos, end);
+        return kind === OWED_EXECUTE ? this.#pop(head) : this.#quiet(head);
+      case c.B_PARSE_COMPLETE:
+        return kind === OWED_PARSE ? this.#pop(head) : this.#break('unexpected ParseComplete');
+      case c.B_BIND_COMPLETE:
+        return kind === OWED_BIND ? this.#pop(head) : this.#break('unexpected BindComplete');
+      case c.B_CLOSE_COMPLETE:
+        return kind === OWED_CLOSE ? this.#pop(head) : this.#break('unexpected CloseComplete');
+      case c.B_ROW_DESCRIPTION:
+        if (kind === OWED_DESCRIBE) return this.#pop(head);
+        return kind === OWED_QUERY ? this.#quiet(head) : this.#break('unexpected RowDescription');
+      case c.B_NO_DATA:
+        return kind === OWED_DESCRIBE ? this.#pop(head) : this.#break('unexpected NoData');
+      case c.B_PARAMETER_DESCRIPTION:
+        return kind === OWED_DESCRIBE ? this.#quiet(head) : this.#break('unexpected ParameterDescription');
+      case c.B_PORTAL_SUSPENDED:
+        return kind === OWED_EXECUTE ? this.#pop(head) : this.#break('unexpected PortalSuspended');
+      case c.B_EMPTY_QUERY:
+        if (kind === OWED_EXECUTE) return this.#pop(head);
+        return kind === OWED_QUERY ? this.#quiet(head) : this.#break('unexpected EmptyQueryResponse');
+      case c.B_COPY_IN:
+      case c.B_COPY_BOTH:
+        if (kind !== OWED_QUERY && kind !== OWED_EXECUTE) return this.#break('unexpected CopyInResponse');
+        this.copyIn = !owed.dropSyncsOfCopy();
+        return this.#quiet(head);
+      case c.B_COPY_OUT:
+      case c.B_COPY_DATA:
+      case c.B_COPY_DONE:
+        return kind === OWED_QUERY || kind === OWED_EXECUTE ? this.#quiet(head) : this.#break('unexpected copy message');
+      case c.B_FUNCTION_RESPONSE:
+        return kind === OWED_FUNCTION ? FORWARD : this.#break('unexpected FunctionCallResponse');
+      case c.B_ERROR:
+        return this.#error(buffer, pos, end, head);
+      case c.B_PARAMETER_STATUS:
+        return this.#parameter(buffer, pos, end, head);
+      case c.B_NOTICE:
+        if (this.peer === null && owed.length === 0) return this.#break('idle server got dirty');
+        return this.#quiet(head);
+      case c.B_NOTIFICATION:
+        if (this.peer === null) return this.#break('idle server got dirty');
+        return FORWARD;
+      default:
+        return this.#break(`unexpected message type ${type}`);
+    }
+  }
+
+  /** Forwarded unless it answers something of the proxy's own. */
+  #quiet(head: number): number {
+    return (head & SWALLOW) === SWALLOW || this.peer === null ? SKIP : FORWARD;
+  }
+
+  #pop(head: number): number {
+    this.owed.pop();
+    // the end mark of a copy that is over has no answer of its own
+    while ((this.owed.peek() & KIND) === OWED_COPY_END) this.owed.pop();
+    return (head & SWALLOW_OK) !== 0 || this.peer === null ? SKIP : FORWARD;
+  }
+
+  #ready(status: number): number {
+    const owed = this.owed;
+    this.copyIn = false;
+    if (this.skipping) {
+      this.skipping = false;
+      while (owed.length > 0 && (owed.peek() & KIND) !== OWED_SYNC) this.#lose();
+      if (owed.length === 0 && owed.droppedSyncs > 0) {
+        // the copy failed before the server came to the Sync that we had counted as ignored
+        owed.droppedSyncs -= 1;
+        this.status = status;
+        this.#settled = true;
+        return this.peer === null ? SKIP : FORWARD;
+      }
+    }
+    while ((owed.peek() & KIND) === OWED_COPY_END) owed.pop();
+    const head = owed.peek();
+    const kind = head & KIND;
+    if (kind !== OWED_SYNC && kind !== OWED_QUERY && kind !== OWED_FUNCTION) {
+      return this.#break('unexpected ReadyForQuery');
+    }
+    const reference = owed.reference();
+    if (reference?.internal === true) this.#done = reference;
+    this.status = status;
+    owed.pop();
+    while ((owed.peek() & KIND) === OWED_COPY_END) owed.pop();
+    this.#settled = owed.length === 0;
+    return (head & SWALLOW) === SWALLOW || this.peer === null ? SKIP : FORWARD;
+  }
+
+  /** Drops an item that the server has skipped after an error. */
+  #lose(): void {
+    const item = this.owed.peek();
+    const reference = this.owed.reference();
+    this.owed.pop();
+    if ((item & INVENT) !== 0 || reference === null || reference.internal) return;
+    if ((item & KIND) === OWED_CLOSE) {
+      this.#events.onCloseLost(reference.statement);
+    } else if ((item & KIND) === OWED_PARSE) {
+      this.#events.onParseLost(reference.statement);
+      if (reference.clientName !== null) this.peer?.onParseLost(reference.clientName, reference.statement);
+    }
+  }
+
+  #error(buffer: Buffer, pos: number, end: number, head: number): number {
+    const kind = head & KIND;
+    this.copyIn = false;
+    // whether the server read those Syncs inside or after the failed copy cannot be known from here
+    if (this.owed.droppedSyncs > 0) this.tainted = 'copy failed with a Sync in flight';
+    const whole = end <= buffer.length;
+    const error = whole
+      ? decodeError(buffer.subarray(pos + 5, end))
+      : { severity: 'ERROR', sqlstate: '', message: '' };
+    const fatal = error.severity === 'FATAL' || error.severity === 'PANIC';
+    if (kind === 0 || fatal) this.#events.onServerError(error, this.peer !== null);
+    if (this.broken) return BROKEN;
+    if (kind !== OWED_QUERY && kind !== OWED_FUNCTION && kind !== OWED_SYNC && kind !== 0) this.skipping = true;
+    if ((head & SWALLOW) === SWALLOW) {
+      this.#internalError = error.message === '' ? 'unknown error' : error.message;
+      return SKIP;
+    }
+    return this.peer === null ? SKIP : FORWARD;
+  }
+
+  #parameter(buffer: Buffer, pos: number, end: number, head: number): number {
+    const parameter = decodeParameter(buffer.subarray(pos + 5, end));
+    if (parameter === null) return this.#break('bad ParameterStatus');
+    this.#events.onParameter(parameter.name, parameter.value);
+    if (this.peer === null || (head & SWALLOW) === SWALLOW) return SKIP;
+    this.peer.onServerParameter(parameter.name, parameter.value);
+    return FORWARD;
+  }
+
+  /** DISCARD ALL and DEALLOCATE ALL are recognised by their tags (pgbouncer.md §13). */
+  #tag(buffer: Buffer, pos: number, end: number): void {
+    const n = end - pos;
+    if (n !== 17 && n !== 20) return;
+    const tag = buffer.latin1Slice(pos + 5, end - 1);
+    if (tag !== 'DISCARD ALL' && tag !== 'DEALLOCATE ALL') return;
+    this.#events.onStatementsDropped();
+    if (this.peer !== null && (this.owed.peek() & SWALLOW) !== SWALLOW) this.peer.onStatementsDropped();
+  }
+
+  #break(reason: string): number {
+    this.broken = true;
+    toClient.discard();
+    this.#events.onBroken(reason);
+    return BROKEN;
+  }
+}
