@@ -11,6 +11,7 @@ import { isConsoleDatabase } from '../config/config.ts';
 import { maxDbClientConnections, maxUserClientConnections } from '../config/effective.ts';
 import type { Config } from '../config/load.ts';
 import type { OpenConsole } from '../control/console.ts';
+import { peerCredentials } from '../net/peer-credentials.ts';
 import { Transport } from '../net/transport.ts';
 import type { Database } from '../pool/database.ts';
 import type { Pool } from '../pool/pool.ts';
@@ -99,7 +100,8 @@ export class ClientRegistry {
     client.port = unix ? this.config.settings.listenPort : (own.remotePort ?? 0);
     client.localAddr = unix ? 'unix' : plainAddress(own.localAddress ?? '');
     client.localPort = unix ? this.config.settings.listenPort : (own.localPort ?? 0);
-    if (!unix) this.#deps.tune(own);
+    if (unix) client.peerPid = peerCredentials(own)?.pid ?? 0;
+    else this.#deps.tune(own);
   }
 
   isConsole(database: string): boolean {

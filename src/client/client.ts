@@ -59,6 +59,8 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   localAddr = '';
   localPort = 0;
   unix = false;
+  /** Process of a unix socket's peer, 0 = not known. */
+  peerPid = 0;
   tls = '';
   applicationName = '';
   replication: 'none' | 'logical' | 'physical' = 'none';

@@ -188,6 +188,13 @@ export class Transport {
     }
   }
 
+  /** Runs `use` on the socket when it is connected, at once if it is. */
+  whenConnected(use: (socket: net.Socket) => void): void {
+    const socket = this.socket;
+    if (socket.connecting) socket.once('connect', () => use(socket));
+    else use(socket);
+  }
+
   /** Unsent bytes. */
   get pending(): number {
     return this.socket.writableLength;

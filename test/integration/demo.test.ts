@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { guardProcess, unguardProcess } from '../../src/demo/guard.ts';
 import { LogLines } from '../../src/demo/log-lines.ts';
@@ -14,11 +14,15 @@ import { until } from '../support/until.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
-function startDemo(args: readonly string[]) {
+function startDemo(t: TestContext, args: readonly string[]) {
   const child = spawn(process.execPath, [MAIN, 'demo', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   const pid = child.pid ?? 0;
   guardProcess(pid);
   child.once('exit', () => unguardProcess(pid));
+  // a failed test must not leave one behind: it would keep this process alive
+  t.after(() => {
+    child.kill('SIGKILL');
+  });
   const log = new LogLines('demo');
   log.follow(child.stdout);
   log.follow(child.stderr);
@@ -26,9 +30,9 @@ function startDemo(args: readonly string[]) {
   return { child, log };
 }
 
-test('the demo starts, serves the primary and the replicas, carries traffic, and cleans up at Ctrl-C', async () => {
+test('the demo starts, serves the primary and the replicas, carries traffic, and cleans up at Ctrl-C', async (t) => {
   const [port = 0, httpPort = 0] = await freePorts(2);
-  const { child, log } = startDemo(['--traffic', '--port', String(port), '--http-port', String(httpPort)]);
+  const { child, log } = startDemo(t, ['--traffic', '--port', String(port), '--http-port', String(httpPort)]);
   const exited = once(child, 'close');
   await log.waitFor(/Ctrl-C ends everything/, { timeoutMs: 30_000 });
 
@@ -65,11 +69,11 @@ test('the demo starts, serves the primary and the replicas, carries traffic, and
   await assert.rejects(RawClient.connect({ port }), /ECONNREFUSED/);
 });
 
-test('a port that is taken is told, and the next one is used; a killed demo leaves nothing either', async () => {
+test('a port that is taken is told, and the next one is used; a killed demo leaves nothing either', async (t) => {
   const [port = 0, httpPort = 0] = await freePorts(2);
-  const first = startDemo(['--port', String(port), '--http-port', String(httpPort)]);
+  const first = startDemo(t, ['--port', String(port), '--http-port', String(httpPort)]);
   await first.log.waitFor(/Ctrl-C ends everything/, { timeoutMs: 30_000 });
-  const second = startDemo(['--port', String(port), '--http-port', String(httpPort)]);
+  const second = startDemo(t, ['--port', String(port), '--http-port', String(httpPort)]);
   const said = await second.log.waitFor(new RegExp(`port ${port} is in use, so the proxy listens on \\d+`), {
     timeoutMs: 30_000,
   });
@@ -89,12 +93,12 @@ test('a port that is taken is told, and the next one is used; a killed demo leav
   for (const one of [port, other]) await assert.rejects(RawClient.connect({ port: one }), /ECONNREFUSED/);
 });
 
-test('a wrong option ends with a sentence and exit code 1', async () => {
+test('a wrong option ends with a sentence and exit code 1', async (t) => {
   for (const [args, words] of [
     [['--port', 'x'], /demo: --port: not a port number: x/],
     [['--nope'], /demo: Unknown option '--nope'/],
   ] as const) {
-    const { child, log } = startDemo(args);
+    const { child, log } = startDemo(t, args);
     const [code] = await once(child, 'close');
     assert.equal(code, 1);
     assert.match(log.tail(), words);

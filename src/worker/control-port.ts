@@ -1,0 +1,187 @@
+/** The data plane as the console and HTTP see it (control/port.ts), by direct calls within the one process. */
+import { showConfig, setOption } from '../config/show.ts';
+import {
+  CommandError,
+  type ClientRow,
+  type ConfigRow,
+  type ControlPort,
+  type DatabaseRow,
+  type DnsHostRow,
+  type ListsRow,
+  type PeerPoolRow,
+  type PeerRow,
+  type PendingCommand,
+  type PoolMetricsRow,
+  type PoolRow,
+  type ServerRow,
+  type ShutdownMode,
+  type StatsRow,
+  type UserRow,
+} from '../control/port.ts';
+import type { Diagnostic } from '../config/types.ts';
+import { clientRow, databaseRows, listsRow, poolRows, serverRow, userRows } from './snapshots.ts';
+import type { Worker } from './worker.ts';
+
+/** What only the supervisor can do. */
+export interface SupervisorDuties {
+  reload(): { readonly ok: boolean; readonly diagnostics: readonly Diagnostic[] };
+  shutdown(mode: ShutdownMode): void;
+  droppedLogLines(): number;
+}
+
+export class WorkerControl implements ControlPort {
+  readonly #worker: Worker;
+  readonly #duties: SupervisorDuties;
+
+  constructor(worker: Worker, duties: SupervisorDuties) {
+    this.#worker = worker;
+    this.#duties = duties;
+  }
+
+  clients(): ClientRow[] {
+    const { clock, clients } = this.#worker;
+    const now = clock.now();
+    const wall = clock.wall();
+    return [...clients.clients].map((client) => clientRow(client, now, wall));
+  }
+
+  servers(): ServerRow[] {
+    const { clock, pools } = this.#worker;
+    const now = clock.now();
+    const wall = clock.wall();
+    const rows: ServerRow[] = [];
+    for (const pool of pools.pools()) for (const server of pool.servers) rows.push(serverRow(pool, server, now, wall));
+    return rows;
+  }
+
+  pools(): PoolRow[] {
+    return poolRows(this.#worker.pools, this.#worker.clients, this.#worker.clock.now());
+  }
+
+  databases(): DatabaseRow[] {
+    return databaseRows(this.#worker.pools);
+  }
+
+  users(): UserRow[] {
+    return userRows(this.#worker.pools);
+  }
+
+  peers(): PeerRow[] {
+    const { config } = this.#worker;
+    return [...config.peers.values()].map((peer) => ({
+      peerId: peer.id,
+      host: peer.host,
+      port: peer.port,
+      poolSize: peer.poolSize ?? config.settings.defaultPoolSize,
+    }));
+  }
+
+  peerPools(): PeerPoolRow[] {
+    return [...this.#worker.clients.cancels.forwarding].map(([peerId, running]) => ({
+      peerId,
+      clActiveCancelReq: running,
+      clWaitingCancelReq: 0,
+      svActiveCancel: running,
+      svLogin: 0,
+    }));
+  }
+
+  stats(): StatsRow[] {
+    return this.#worker.stats.rows();
+  }
+
+  lists(): ListsRow {
+    return listsRow(this.#worker.pools, this.#worker.clients);
+  }
+
+  dnsHosts(): DnsHostRow[] {
+    return this.#worker.pools.resolver.rows();
+  }
+
+  config(): ConfigRow[] {
+    return showConfig(this.#worker.config);
+  }
+
+  state(): { readonly active: boolean; readonly paused: boolean; readonly suspended: boolean } {
+    const paused = this.#worker.pools.pausedAll;
+    return { active: !paused, paused, suspended: false };
+  }
+
+  metrics(): PoolMetricsRow[] {
+    return this.#worker.stats.metrics();
+  }
+
+  errorCounts(): ReadonlyMap<string, number> {
+    return this.#worker.closes;
+  }
+
+  droppedLogLines(): number {
+    return this.#duties.droppedLogLines();
+  }
+
+  healthy(): boolean {
+    return !this.isShuttingDown();
+  }
+
+  isShuttingDown(): boolean {
+    return this.#worker.clients.shuttingDown;
+  }
+
+  reload(): { readonly ok: boolean; readonly diagnostics: readonly Diagnostic[] } {
+    return this.#duties.reload();
+  }
+
+  set(key: string, value: string): void {
+    const changed = setOption(this.#worker.config, key, value);
+    if (changed.error !== undefined) {
+      this.#worker.log.error(changed.error);
+      throw new CommandError('SET failed');
+    }
+    try {
+      this.#worker.reconfigure(changed.config);
+    } catch (error) {
+      this.#worker.log.error(error instanceof Error ? error.message : String(error));
+      throw new CommandError('SET failed');
+    }
+  }
+
+  pause(database: string | null, timeoutMs: number): PendingCommand {
+    return this.#worker.commands.pause(database, timeoutMs);
+  }
+
+  resume(database: string | null): void {
+    this.#worker.commands.resume(database);
+  }
+
+  suspend(): PendingCommand {
+    throw new CommandError('SUSPEND has been removed, as in PgBouncer 1.26; use PAUSE', '0A000');
+  }
+
+  disable(database: string): void {
+    this.#worker.commands.disable(database);
+  }
+
+  enable(database: string): void {
+    this.#worker.commands.enable(database);
+  }
+
+  kill(database: string | null): void {
+    this.#worker.commands.kill(database);
+  }
+
+  killClient(id: number): void {
+    this.#worker.commands.killClient(id);
+  }
+
+  reconnect(database: string | null): void {
+    this.#worker.commands.reconnect(database);
+  }
+
+  waitClose(database: string | null): PendingCommand {
+    return this.#worker.commands.waitClose(database);
+  }
+
+  shutdown(mode: ShutdownMode): void {
+    this.#duties.shutdown(mode);
+  }
+}
