@@ -34,10 +34,11 @@ export interface RequestHost {
   readonly disablePqexec: boolean;
   /**
    * Links a server for the next message. Null = not now: the rest is held, and `resumeHeld` comes later (or the
-   * client is gone). Bytes that must precede the message (SET) have been put into `setup`.
+   * client is gone).
    */
   acquire(): ServerConnection | null;
-  readonly setup: Buffer | null;
+  /** Bytes (SET) that must precede the next message to the server; taken by the stream. */
+  setup: Buffer | null;
   /** A linked client with nothing outstanding sends something: a query begins. */
   onRequest(): void;
   /** Terminate, or the end of the connection in an orderly way. */
@@ -106,7 +107,7 @@ export class RequestStream {
     const n = this.#heldLength;
     this.#held = Buffer.alloc(0);
     this.#heldLength = 0;
-    this.#walk(held, n);
+    this.#walk(held, n, true);
   }
 
   /** Throws the first held message away; what of it has not been read yet is skipped when it comes. */
@@ -127,7 +128,7 @@ export class RequestStream {
   /** One chunk from the client. */
   onData(buffer: Buffer, n: number): void {
     if (this.#heldLength === 0) {
-      this.#walk(buffer, n);
+      this.#walk(buffer, n, false);
       return;
     }
     this.hold(buffer, 0, n);
@@ -139,10 +140,14 @@ export class RequestStream {
   /** A held message is looked at again when this many bytes of it are there (it need not be whole). */
   #wholeBelow = Number.MAX_SAFE_INTEGER;
 
-  #walk(buffer: Buffer, n: number): void {
+  /** `held` = a request that has been counted when its first bytes came. */
+  #walk(buffer: Buffer, n: number, held: boolean): void {
     const host = this.#host;
     let server = host.server;
-    if (server !== null) toServer.begin(server.transport);
+    if (server !== null) {
+      toServer.begin(server.transport);
+      this.#addSetup();
+    }
     let pos = 0;
     let from = 0;
     let completed = false;
@@ -151,7 +156,7 @@ export class RequestStream {
       this.bodyLeft -= pos;
       if (!this.#bodyForward || server === null) from = pos;
       completed = this.bodyLeft === 0;
-    } else if (server !== null && server.replies.owed.length === 0) {
+    } else if (!held && server !== null && server.replies.owed.length === 0) {
       host.onRequest();
     }
     this.#wholeBelow = Number.MAX_SAFE_INTEGER;
@@ -177,8 +182,7 @@ export class RequestStream {
             verdict = WAIT;
           } else {
             toServer.begin(server.transport);
-            const setup = host.setup;
-            if (setup !== null) toServer.add(setup, 0, setup.length, null);
+            this.#addSetup();
             from = pos;
           }
         }
@@ -206,6 +210,13 @@ export class RequestStream {
     }
     if (server !== null) this.#finish(server, buffer, from, n);
     if (completed) host.onMessageComplete();
+  }
+
+  #addSetup(): void {
+    const { setup } = this.#host;
+    if (setup === null) return;
+    this.#host.setup = null;
+    toServer.add(setup, 0, setup.length, null);
   }
 
   #finish(server: ServerConnection, buffer: Buffer, from: number, n: number): void {

@@ -16,6 +16,8 @@ export interface SampleClientOptions {
   readonly applicationName?: string;
   /** For connecting and logging in, default 10,000. */
   readonly timeoutMs?: number;
+  /** For each query, default none: then the connection is given up. */
+  readonly queryTimeoutMs?: number;
 }
 
 export interface SampleResult {
@@ -71,7 +73,12 @@ export class SampleClient {
     if (this.#pending !== null) return Promise.reject(new Error('a query is running already'));
     const done = this.#expectReady();
     this.#socket.write(serialize.query(sql));
-    return done;
+    const { queryTimeoutMs } = this.#options;
+    if (queryTimeoutMs === undefined) return done;
+    const timer = setTimeout(() => {
+      this.#fail(new Error(`no answer within ${queryTimeoutMs} ms`));
+    }, queryTimeoutMs);
+    return done.finally(() => clearTimeout(timer));
   }
 
   /** Says goodbye; resolves when the socket is closed. */
@@ -83,6 +90,11 @@ export class SampleClient {
       // the other side may never answer our FIN
       this.#socket.setTimeout(1_000, () => this.#socket.destroy());
     });
+  }
+
+  /** Closes without a word; a query that is running is rejected. */
+  destroy(): void {
+    this.#fail(new Error('the connection was given up'));
   }
 
   #start(): Promise<SampleResult> {

@@ -9,6 +9,10 @@ import { ACCOUNTS, TELLERS } from './sample-data.ts';
 const CLIENTS_PER_DATABASE = 2;
 const THINK_MS = 20;
 const RECONNECT_MS = 500;
+/** An answer that takes longer counts as an error. */
+const ANSWER_MS = 5_000;
+/** What has not ended so long after the stop is given up. */
+const STOP_MS = 1_000;
 
 interface Counters {
   reads: number;
@@ -57,18 +61,25 @@ async function transfer(client: SampleClient): Promise<void> {
   }
 }
 
+/** Clients that are connected, for those that must be given up at the end. */
+type Clients = Set<SampleClient>;
+
 async function oneClient(
   database: string,
   writes: boolean,
   options: TrafficOptions,
   seen: Counters,
+  clients: Clients,
 ): Promise<void> {
   const { signal } = options;
   let client: SampleClient | null = null;
   while (!signal.aborted) {
     const startedAt = performance.now();
     try {
-      client ??= await SampleClient.connect({ ...options.login, database });
+      if (client === null) {
+        client = await SampleClient.connect({ ...options.login, database, queryTimeoutMs: ANSWER_MS });
+        clients.add(client);
+      }
       if (writes) await transfer(client);
       else await client.query(`SELECT owner, balance FROM accounts WHERE aid = ${pick(ACCOUNTS)}`);
       if (writes) seen.writes++;
@@ -79,7 +90,10 @@ async function oneClient(
       if (signal.aborted) break;
       seen.errors++;
       seen.lastError = error instanceof Error ? error.message : String(error);
-      if (client?.closed === true) client = null;
+      if (client?.closed === true) {
+        clients.delete(client);
+        client = null;
+      }
       await sleep(RECONNECT_MS);
     }
   }
@@ -102,8 +116,16 @@ export async function runTraffic(options: TrafficOptions): Promise<void> {
     options.print(report(seen));
     Object.assign(seen, { reads: 0, writes: 0, errors: 0, lastError: '', times: [] });
   }, 1_000);
+  const clients: Clients = new Set();
   const start = (database: string, writes: boolean) =>
-    Array.from({ length: CLIENTS_PER_DATABASE }, () => oneClient(database, writes, options, seen));
+    Array.from({ length: CLIENTS_PER_DATABASE }, () => oneClient(database, writes, options, seen, clients));
+  let giveUp: NodeJS.Timeout | undefined;
+  const onStop = () => {
+    giveUp = setTimeout(() => {
+      for (const client of clients) client.destroy();
+    }, STOP_MS);
+  };
+  options.signal.addEventListener('abort', onStop, { once: true });
   try {
     await Promise.all([
       ...options.writeTo.flatMap((database) => start(database, true)),
@@ -111,5 +133,7 @@ export async function runTraffic(options: TrafficOptions): Promise<void> {
     ]);
   } finally {
     clearInterval(timer);
+    clearTimeout(giveUp);
+    options.signal.removeEventListener('abort', onStop);
   }
 }

@@ -11,6 +11,7 @@ import { freePortFrom } from '../../../src/demo/free-port.ts';
 import { LogLines } from '../../../src/demo/log-lines.ts';
 import { isReachable } from '../../../src/demo/run-as.ts';
 import { ScramExchange } from '../../../src/demo/scram-exchange.ts';
+import { runTraffic } from '../../../src/demo/traffic.ts';
 import { errorResponse, FakeServer, oneColumn } from '../../support/fake-server.ts';
 import { freePorts } from '../../support/ports.ts';
 import { RawClient } from '../../support/raw-client.ts';
@@ -152,4 +153,35 @@ test('a log is read by line however it is cut, and is bounded', async () => {
   assert.ok(log.lines().length <= 20_000);
   assert.equal(log.mark(), mark + 25_000);
   assert.deepEqual(log.lines(log.mark() - 2), ['line 24998', 'line 24999']);
+});
+
+test('the sample traffic counts what works, reports what does not, and ends although an answer is owed', async (t) => {
+  let silent = false;
+  const server = await FakeServer.start({
+    onMessage: (connection, message) => {
+      if (!silent || message.type === 'X') connection.answer(message);
+    },
+  });
+  t.after(() => server.close());
+  const lines: string[] = [];
+  const stop = new AbortController();
+  const running = runTraffic({
+    login: { host: server.host, port: server.port, user: 'app' },
+    writeTo: ['app'],
+    readFrom: ['app_r1'],
+    print: (line) => lines.push(line),
+    signal: stop.signal,
+  });
+  await until(() => lines.length > 0, { what: 'a line' });
+  assert.match(
+    lines[0] ?? '',
+    /tps [1-9]\d* {2}reads [1-9]\d* {2}writes [1-9]\d* {2}errors 0 {2}p99 [\d.]+ ms$/,
+  );
+  for (const connection of server.connections) connection.cut();
+  await until(() => lines.some((line) => / errors [1-9]/.test(line)), { what: 'a line with errors' });
+  silent = true;
+  stop.abort();
+  const startedAt = performance.now();
+  await running;
+  assert.ok(performance.now() - startedAt < 4_000);
 });
