@@ -9,8 +9,8 @@ import { CONSOLE_NAMES } from './config/entries.ts';
 import { loadConfig } from './config/load.ts';
 import { mergeReload } from './config/show.ts';
 import type { Diagnostic } from './config/types.ts';
-import { CommandError, type ShutdownMode } from './control/port.ts';
 import type { OpenConsole } from './control/console.ts';
+import { CommandError, type ShutdownMode } from './control/port.ts';
 import { type HttpServer, startHttp } from './http/server.ts';
 import { createMetrics } from './observe/metrics.ts';
 import { FatalError } from './util/fatal-error.ts';
@@ -58,10 +58,16 @@ class Supervisor implements RunningPooler {
   async start(): Promise<void> {
     const { settings } = this.#deps.config;
     if (settings.authType === 'ldap' || settings.authType === 'pam') {
-      throw new FatalError(`auth_type ${settings.authType} is not supported yet; use hba, scram-sha-256, md5, cert or trust`);
+      throw new FatalError(
+        `auth_type ${settings.authType} is not supported yet; use hba, scram-sha-256, md5, cert or trust`,
+      );
     }
     if (settings.httpAddr !== '') {
-      const metrics = createMetrics({ source: this.#control, version: VERSION, maxLabels: settings.metricsMaxLabels });
+      const metrics = createMetrics({
+        source: this.#control,
+        version: VERSION,
+        maxLabels: settings.metricsMaxLabels,
+      });
       try {
         this.#http = await startHttp({
           host: settings.httpAddr,
@@ -116,7 +122,10 @@ class Supervisor implements RunningPooler {
     this.#worker.closeTcp();
     if (mode === 'wait_for_servers') {
       commands.beginPause(null);
-      clients.endAll('serverShuttingDown', (client) => client.phase === 'waiting' || client.phase === 'welcome');
+      clients.endAll(
+        'serverShuttingDown',
+        (client) => client.phase === 'waiting' || client.phase === 'welcome',
+      );
     }
   }
 
@@ -159,7 +168,10 @@ class Supervisor implements RunningPooler {
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       log.error(message);
-      return { ok: false, diagnostics: [...diagnostics, { level: 'error', file: current.path, line: 0, message }] };
+      return {
+        ok: false,
+        diagnostics: [...diagnostics, { level: 'error', file: current.path, line: 0, message }],
+      };
     }
     return { ok: true, diagnostics };
   }

@@ -3,10 +3,11 @@
  * the queue, or to the peer that gave the key out (pgbouncer.md §15). Whatever happens, the asker learns nothing:
  * its connection is closed without an answer.
  */
-import net from 'node:net';
+import type net from 'node:net';
 import { Transport } from '../net/transport.ts';
 import type { Log } from '../util/log.ts';
-import { CODE_CANCEL } from '../wire/codes.ts';
+import { readyForQuery } from '../wire/backend.ts';
+import { CODE_CANCEL, F_QUERY, TX_IDLE } from '../wire/codes.ts';
 import { cancelKeyId, decrementTtl, peerOfKey } from './cancel-key.ts';
 import type { Client } from './client.ts';
 import type { ClientRegistry } from './client-registry.ts';
@@ -55,13 +56,18 @@ export class CancelDesk {
       return;
     }
     if (target.phase === 'waiting') {
-      target.cancelQueued();
+      cancelQueued(target);
       asker.leave('cancel request for waiting client');
       return;
     }
     const server = target.server;
     // while its variables are being set there is nothing of the client's to cancel
-    if (target.phase !== 'linked' || server === null || server.replies.owed.length === 0 || target.pool === null) {
+    if (
+      target.phase !== 'linked' ||
+      server === null ||
+      server.replies.owed.length === 0 ||
+      target.pool === null
+    ) {
       asker.leave('cancel request for idle client');
       return;
     }
@@ -113,7 +119,11 @@ export class CancelDesk {
     };
     const transport = Transport.connect(
       where,
-      { onData: () => {}, onDrain: () => {}, onGone: (reason) => done(reason === '' ? '' : `cancel request: ${reason}`) },
+      {
+        onData: () => {},
+        onDrain: () => {},
+        onGone: (reason) => done(reason === '' ? '' : `cancel request: ${reason}`),
+      },
       () => transport.writeOwned(packet),
     );
     const timer = setTimeout(() => {
@@ -121,4 +131,19 @@ export class CancelDesk {
       done('cancel request: timeout');
     }, FORWARD_TIMEOUT_MS);
   }
+}
+
+/** The queued statement is canceled: the client is told (57014) and stays connected. */
+function cancelQueued(client: Client): void {
+  client.pool?.forget(client);
+  client.moveTo('idle');
+  client.tell({ severity: 'ERROR', sqlstate: '57014', message: 'canceling statement due to user request' });
+  if (client.requests.heldType() === F_QUERY) {
+    client.requests.dropHeldMessage();
+    client.transport.writeOwned(readyForQuery(TX_IDLE));
+  } else {
+    client.requests.discarding = true;
+  }
+  client.guarded(() => client.requests.resumeHeld());
+  client.transport.resume();
 }

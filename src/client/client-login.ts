@@ -67,7 +67,8 @@ export class ClientLogin implements ClientPhaseHandler {
       this.#step();
     } catch (error) {
       if (error instanceof PoolerError) client.fail(error.code, error.argument);
-      else if (error instanceof MessageTooLarge) client.fail('badPacketHeader', buffer.toString('hex', 0, Math.min(n, 8)));
+      else if (error instanceof MessageTooLarge)
+        client.fail('badPacketHeader', buffer.toString('hex', 0, Math.min(n, 8)));
       else throw error;
     }
   }
@@ -108,7 +109,8 @@ export class ClientLogin implements ClientPhaseHandler {
     }
     const major = code >>> 16;
     if (major === 2) throw new PoolerError('oldProtocol');
-    if (major !== 3) throw new PoolerError('badPacketHeader', body.toString('hex', 0, Math.min(8, body.length)));
+    if (major !== 3)
+      throw new PoolerError('badPacketHeader', body.toString('hex', 0, Math.min(8, body.length)));
     this.#onStartup(parseStartup(body, client.registry.startupRules));
   }
 
@@ -152,7 +154,8 @@ export class ClientLogin implements ClientPhaseHandler {
     secure.once('secure', () => {
       if (this.#over) return;
       const door = client.registry.clientTls;
-      const failed = (secure as tls.TLSSocket & { ssl?: { verifyError(): Error | null } }).ssl?.verifyError() ?? null;
+      const failed =
+        (secure as tls.TLSSocket & { ssl?: { verifyError(): Error | null } }).ssl?.verifyError() ?? null;
       if (door?.verify === true && failed !== null) {
         client.leave(`TLS handshake failed: ${failed.message}`);
         return;
@@ -175,7 +178,8 @@ export class ClientLogin implements ClientPhaseHandler {
     client.replication = request.replication;
     client.variables = request.variables;
     client.applicationName = registry.applicationName(client, request);
-    if (registry.clientTls?.required === true && client.tls === '' && !client.unix) throw new PoolerError('sslRequired');
+    if (registry.clientTls?.required === true && client.tls === '' && !client.unix)
+      throw new PoolerError('sslRequired');
     if (request.negotiate !== 0) {
       client.transport.writeOwned(negotiateProtocolVersion(request.negotiate, request.unknownOptions));
     }
@@ -284,7 +288,8 @@ export class ClientLogin implements ClientPhaseHandler {
     const client = this.#client;
     const peer = client.unix ? peerCredentials(client.transport.socket) : null;
     const name = peer === null ? null : (userByUid(peer.uid)?.name ?? null);
-    if (name === null || secret === null || !this.#mapped(name, request.user)) throw new PoolerError('unixLoginRejected');
+    if (name === null || secret === null || !this.#mapped(name, request.user))
+      throw new PoolerError('unixLoginRejected');
     this.#accept();
   }
 

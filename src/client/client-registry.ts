@@ -3,8 +3,8 @@
  * hands logged-in clients to their pools or to the console, finds the target of a cancel request.
  */
 import fs from 'node:fs';
-import os from 'node:os';
 import type net from 'node:net';
+import os from 'node:os';
 import { type HbaRule, parseHba } from '../auth/hba.ts';
 import { type IdentMaps, parseIdent } from '../auth/ident.ts';
 import { isConsoleDatabase } from '../config/config.ts';
@@ -113,7 +113,11 @@ export class ClientRegistry {
   }
 
   mayUseConsole(user: string): boolean {
-    return this.isAdmin(user) || this.config.settings.statsUsers.includes(user) || this.config.settings.authType === 'any';
+    return (
+      this.isAdmin(user) ||
+      this.config.settings.statsUsers.includes(user) ||
+      this.config.settings.authType === 'any'
+    );
   }
 
   /** max_client_conn: all clients count, those of the console too. */
@@ -154,7 +158,8 @@ export class ClientRegistry {
   enterPool(client: Client, request: StartupRequest, rest: Buffer): void {
     const database = client.database as Database;
     const user = client.user;
-    if (this.config.settings.authType === 'any' && database.entry.user === null) throw new PoolerError('bouncerConfigError');
+    if (this.config.settings.authType === 'any' && database.entry.user === null)
+      throw new PoolerError('bouncerConfigError');
     if (user === null) throw new PoolerError('noSuchUser');
     const pool = this.pools.pool(database, user);
     client.pool = pool;
@@ -196,7 +201,8 @@ export class ClientRegistry {
     client.cancelKey = key.id;
     this.cancels.register(client);
     const parts: Buffer[] = [AUTHENTICATED];
-    for (const [name, value] of welcome) if (tracked.indexOf(name) < 0) parts.push(parameterStatus(name, value));
+    for (const [name, value] of welcome)
+      if (tracked.indexOf(name) < 0) parts.push(parameterStatus(name, value));
     tracked.names.forEach((name, i) => {
       const value = client.variables[i];
       // a parameter that this server does not report is not ours to report either
@@ -254,7 +260,10 @@ export class ClientRegistry {
   }
 
   /** Ends all clients of a database, or all; console clients only with `console`. */
-  endAll(code: 'databaseRemoved' | 'poolerShuttingDown' | 'serverShuttingDown', of: (client: Client) => boolean): void {
+  endAll(
+    code: 'databaseRemoved' | 'poolerShuttingDown' | 'serverShuttingDown',
+    of: (client: Client) => boolean,
+  ): void {
     for (const client of [...this.clients]) if (of(client)) client.fail(code);
   }
 

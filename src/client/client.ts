@@ -11,23 +11,22 @@ import type { PoolUser } from '../pool/user.ts';
 import type { Waiter } from '../pool/waiter.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import type { Statement } from '../server/statements.ts';
-import { difference, NO_VARIABLES, type Variables, withVariable } from '../server/variables.ts';
+import { NO_VARIABLES, type Variables, withVariable } from '../server/variables.ts';
 import { type ErrorCode, PoolerError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
-import { type ErrorFields, errorResponse, noticeResponse, readyForQuery } from '../wire/backend.ts';
+import { type ErrorFields, errorResponse, noticeResponse } from '../wire/backend.ts';
 import * as c from '../wire/codes.ts';
-import { query } from '../wire/frontend.ts';
-import { OWED_QUERY, SWALLOW } from '../server/owed-replies.ts';
-import { CLIENT_MOVES, type ClientPhase } from './client-states.ts';
+import { carryVariables } from './carry-variables.ts';
 import type { ClientRegistry } from './client-registry.ts';
+import { CLIENT_MOVES, type ClientPhase } from './client-states.ts';
+import { expired } from './client-timeouts.ts';
 import { PreparedNames } from './prepared.ts';
-import { type RequestHost, RequestStream } from './request-stream.ts';
+import type { RequestHost } from './request-host.ts';
+import { RequestStream } from './request-stream.ts';
 import { detachWhenClean } from './session-detach.ts';
 
 /** What a waiting client may still send before its reading stops. */
 const HOLD_LIMIT = 4 * CLIENT_READ_SIZE;
-/** Values remembered as accepted, per pool. */
-const ACCEPTED_LIMIT = 1000;
 
 /** A phase before the relay (login, console): takes the bytes. */
 export interface ClientPhaseHandler {
@@ -96,7 +95,8 @@ export class Client implements TransportHandler, Waiter, RequestHost {
 
   /** The only place where the phase changes. */
   moveTo(next: ClientPhase): void {
-    if (!CLIENT_MOVES[this.phase].includes(next)) throw new Error(`client state: ${this.phase} -> ${next} is not a move`);
+    if (!CLIENT_MOVES[this.phase].includes(next))
+      throw new Error(`client state: ${this.phase} -> ${next} is not a move`);
     this.phase = next;
   }
 
@@ -135,59 +135,8 @@ export class Client implements TransportHandler, Waiter, RequestHost {
       if (!this.gone) this.moveTo('waiting');
       return null;
     }
-    return this.#adopt(server) ? server : null;
-  }
-
-  /** Makes the server ready for this client. False = its variables must be confirmed first (`settling`). */
-  #adopt(server: ServerConnection): boolean {
     this.server = server;
-    const tracked = this.registry.pools.tracked;
-    if (this.variables !== server.variables) {
-      const wanted = difference(tracked, this.variables, server.variables);
-      if (wanted !== null) return this.#sendVariables(server, wanted.sql, wanted.keys, wanted.assumable);
-      this.variables = server.variables;
-    }
-    this.moveTo('linked');
-    return true;
-  }
-
-  #sendVariables(server: ServerConnection, sql: string, keys: readonly string[], assumable: boolean): boolean {
-    const { accepted } = this.pool as Pool;
-    const together = assumable && keys.every((key) => accepted.has(key));
-    server.replies.owed.push(OWED_QUERY | SWALLOW, {
-      internal: true,
-      onRow: () => {},
-      onDone: (error) => this.#onVariablesSet(server, keys, error),
-    });
-    if (together) {
-      this.setup = query(sql);
-      this.moveTo('linked');
-      return true;
-    }
-    this.moveTo('settling');
-    server.transport.writeOwned(query(sql));
-    return false;
-  }
-
-  #onVariablesSet(server: ServerConnection, keys: readonly string[], error: string | null): void {
-    if (this.server !== server || this.gone) return;
-    if (error !== null) {
-      this.log.warning(`cannot set the client's parameters: ${error}`);
-      server.closeNeeded = 'invalid server parameter';
-      // together with the query the SET could have failed only after it was known to work: nothing may come of it
-      if (this.phase !== 'settling') server.close('invalid server parameter');
-      if (!this.gone) this.fail('invalidServerParameter');
-      return;
-    }
-    const { accepted } = this.pool as Pool;
-    if (accepted.size > ACCEPTED_LIMIT) accepted.clear();
-    for (const key of keys) accepted.add(key);
-    // the server's own spelling from now on, so that it is not sent again
-    this.variables = server.variables;
-    if (this.phase !== 'settling') return;
-    this.moveTo('linked');
-    this.guarded(() => this.requests.resumeHeld());
-    this.transport.resume();
+    return carryVariables(this, server) ? server : null;
   }
 
   onRequest(): void {
@@ -207,7 +156,8 @@ export class Client implements TransportHandler, Waiter, RequestHost {
 
   onMessageComplete(): void {
     const server = this.server;
-    if (server !== null && this.phase === 'linked' && server.replies.owed.length === 0) this.onServerReady(server, false);
+    if (server !== null && this.phase === 'linked' && server.replies.owed.length === 0)
+      this.onServerReady(server, false);
   }
 
   // --- TransportHandler
@@ -317,7 +267,8 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   onServerAssigned(server: ServerConnection): void {
     const now = this.registry.clock.now();
     this.transactionMs = now;
-    if (!this.#adopt(server)) return;
+    this.server = server;
+    if (!carryVariables(this, server)) return;
     this.guarded(() => this.requests.resumeHeld());
     this.transport.resume();
   }
@@ -350,42 +301,11 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   }
 
   sweep(nowMs: number): void {
-    const limits = (this.pool as Pool).limits;
-    const server = this.server;
-    if (server === null) return;
-    const status = server.replies.status;
-    const running = server.replies.owed.length > 0;
-    if (running && limits.queryTimeoutMs > 0 && nowMs - this.requestMs >= limits.queryTimeoutMs) {
-      this.fail('queryTimeout');
-    } else if (status !== c.TX_IDLE || running) {
-      if (limits.transactionTimeoutMs > 0 && nowMs - this.transactionMs >= limits.transactionTimeoutMs) {
-        this.fail('transactionTimeout');
-      } else if (
-        !running &&
-        limits.idleTransactionTimeoutMs > 0 &&
-        nowMs - Math.max(this.readyMs, this.requestMs) >= limits.idleTransactionTimeoutMs
-      ) {
-        this.fail('idleTransactionTimeout');
-      }
-    }
+    const code = expired(this, nowMs);
+    if (code !== null) this.fail(code);
   }
 
   // --- ending
-
-  /** The queued statement is canceled: the client is told and stays (57014). */
-  cancelQueued(): void {
-    if (this.phase !== 'waiting') return;
-    (this.pool as Pool).forget(this);
-    this.moveTo('idle');
-    const fields = { severity: 'ERROR', sqlstate: '57014', message: 'canceling statement due to user request' };
-    this.tell(fields);
-    const simple = this.requests.heldType() === c.F_QUERY;
-    if (simple) this.requests.dropHeldMessage();
-    else this.requests.discarding = true;
-    if (simple) this.transport.writeOwned(readyForQuery(c.TX_IDLE));
-    this.guarded(() => this.requests.resumeHeld());
-    this.transport.resume();
-  }
 
   /** Refuses or ends the client with one of the proxy's own errors. */
   fail(code: ErrorCode, argument = ''): void {

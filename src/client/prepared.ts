@@ -3,6 +3,8 @@
  * SESSION-STATE.md): its names map to proxy-wide statements; messages are rewritten into the batch that leaves for
  * the server, injected Parses included, so that all of it is one write.
  */
+
+import type { Counters } from '../control/port.ts';
 import type { OutBuffer } from '../net/out-buffer.ts';
 import {
   INVENT,
@@ -15,7 +17,6 @@ import {
 } from '../server/owed-replies.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import type { Statement, StatementRegistry } from '../server/statements.ts';
-import type { Counters } from '../control/port.ts';
 
 /**
  * Stands in for a name that the client never prepared. No server has it, so PostgreSQL answers 26000 as it would
@@ -143,7 +144,13 @@ export class PreparedNames {
     return statement.name;
   }
 
-  #ensure(server: ServerConnection, statement: Statement, max: number, out: OutBuffer, counters: Counters): void {
+  #ensure(
+    server: ServerConnection,
+    statement: Statement,
+    max: number,
+    out: OutBuffer,
+    counters: Counters,
+  ): void {
     if (server.statements.touch(statement)) return;
     this.#send(server, statement, null, OWED_PARSE | SWALLOW_OK, max, out, counters);
   }

@@ -3,9 +3,7 @@
  * answers are owed, and forwards the bytes (protocol-flow). Only messages that name prepared statements are
  * rewritten, and only in transaction and statement mode. Nothing is allocated for a message that passes through.
  */
-import type { Counters } from '../control/port.ts';
 import { OutBuffer } from '../net/out-buffer.ts';
-import type { Transport } from '../net/transport.ts';
 import {
   OWED_BIND,
   OWED_CLOSE,
@@ -20,32 +18,8 @@ import {
 import type { ServerConnection } from '../server/server-connection.ts';
 import { type ErrorCode, PoolerError } from '../util/errors.ts';
 import * as c from '../wire/codes.ts';
-import type { PreparedNames } from './prepared.ts';
-
-/** The client that owns the stream. */
-export interface RequestHost {
-  readonly transport: Transport;
-  readonly server: ServerConnection | null;
-  readonly counters: Counters;
-  readonly prepared: PreparedNames;
-  /** 0 = prepared statements pass through unchanged. */
-  readonly maxPrepared: number;
-  readonly maxPacketSize: number;
-  readonly disablePqexec: boolean;
-  /**
-   * Links a server for the next message. Null = not now: the rest is held, and `resumeHeld` comes later (or the
-   * client is gone).
-   */
-  acquire(): ServerConnection | null;
-  /** Bytes (SET) that must precede the next message to the server; taken by the stream. */
-  setup: Buffer | null;
-  /** A linked client with nothing outstanding sends something: a query begins. */
-  onRequest(): void;
-  /** Terminate, or the end of the connection in an orderly way. */
-  onTerminate(): void;
-  /** A message that was forwarded in parts is complete now. */
-  onMessageComplete(): void;
-}
+import { HeldBytes } from '../wire/held-bytes.ts';
+import type { RequestHost } from './request-host.ts';
 
 const READY_IDLE = Buffer.from([c.B_READY_FOR_QUERY, 0, 0, 0, 5, c.TX_IDLE]);
 const CLOSE_COMPLETE = Buffer.from([c.B_CLOSE_COMPLETE, 0, 0, 0, 4]);
@@ -73,8 +47,7 @@ export class RequestStream {
   readonly #host: RequestHost;
   #bodyForward = false;
   /** Start of a message that must be seen whole, or what waits for a server. */
-  #held: Buffer = Buffer.alloc(0);
-  #heldLength = 0;
+  readonly #held = new HeldBytes();
   #portalEnd = 0;
   /** Where forwarding goes on inside the current message (after a rewritten head). */
   #resumeAt = -1;
@@ -85,55 +58,49 @@ export class RequestStream {
 
   /** Bytes held for later. */
   get pending(): number {
-    return this.#heldLength;
+    return this.#held.length;
   }
 
   /** More input while a server is awaited: kept in order. */
   hold(buffer: Buffer, from: number, to: number): void {
-    const n = to - from;
-    if (n <= 0) return;
-    if (this.#heldLength + n > this.#held.length) {
-      const grown = Buffer.allocUnsafe(Math.max(512, (this.#heldLength + n) * 2));
-      this.#held.copy(grown, 0, 0, this.#heldLength);
-      this.#held = grown;
-    }
-    buffer.copy(this.#held, this.#heldLength, from, to);
-    this.#heldLength += n;
+    this.#held.add(buffer, from, to);
   }
 
   /** A server has been assigned: goes on with what was held. */
   resumeHeld(): void {
-    const held = this.#held;
-    const n = this.#heldLength;
-    this.#held = Buffer.alloc(0);
-    this.#heldLength = 0;
+    const held = this.#held.buffer;
+    const n = this.#held.length;
+    this.#held.clear();
     this.#walk(held, n, true);
   }
 
   /** Throws the first held message away; what of it has not been read yet is skipped when it comes. */
   dropHeldMessage(): void {
-    const total = this.#held.readUInt32BE(1) + 1;
-    const drop = Math.min(total, this.#heldLength);
-    this.#held.copy(this.#held, 0, drop, this.#heldLength);
-    this.#heldLength -= drop;
+    const total = this.#held.buffer.readUInt32BE(1) + 1;
+    const drop = Math.min(total, this.#held.length);
+    this.#held.drop(drop);
     this.bodyLeft = total - drop;
     this.#bodyForward = false;
   }
 
   /** The first held message's type, 0 = none. */
   heldType(): number {
-    return this.#heldLength === 0 ? 0 : (this.#held[0] as number);
+    return this.#held.length === 0 ? 0 : (this.#held.buffer[0] as number);
   }
 
   /** One chunk from the client. */
   onData(buffer: Buffer, n: number): void {
-    if (this.#heldLength === 0) {
+    if (this.#held.length === 0) {
       this.#walk(buffer, n, false);
       return;
     }
     this.hold(buffer, 0, n);
     // a large message grows chunk by chunk: look again only when it can be whole
-    if (this.#heldLength < 5 || this.#heldLength < Math.min(this.#held.readUInt32BE(1) + 1, this.#wholeBelow)) return;
+    if (
+      this.#held.length < 5 ||
+      this.#held.length < Math.min(this.#held.buffer.readUInt32BE(1) + 1, this.#wholeBelow)
+    )
+      return;
     this.resumeHeld();
   }
 
@@ -152,7 +119,7 @@ export class RequestStream {
     let from = 0;
     let completed = false;
     if (this.bodyLeft > 0) {
-      pos = this.bodyLeft < n ? this.bodyLeft : n;
+      pos = Math.min(this.bodyLeft, n);
       this.bodyLeft -= pos;
       if (!this.#bodyForward || server === null) from = pos;
       completed = this.bodyLeft === 0;
@@ -189,7 +156,8 @@ export class RequestStream {
       } else {
         verdict = FORWARD;
       }
-      if (verdict === FORWARD && server !== null) verdict = this.#linked(buffer, pos, type, end, n, from, server);
+      if (verdict === FORWARD && server !== null)
+        verdict = this.#linked(buffer, pos, type, end, n, from, server);
       if (verdict === DONE) {
         from = this.#resumeAt >= 0 ? this.#resumeAt : Math.min(end, n);
         this.#resumeAt = -1;
@@ -270,7 +238,9 @@ export class RequestStream {
         if (n - pos < 6) return this.#need(6);
         return buffer[pos + 5] !== 0 && end > n ? this.#need(end - pos) : FORWARD;
       case c.F_BIND:
-        return host.maxPrepared > 0 && this.#bindNames(buffer, pos, end, n) < 0 ? this.#need(n - pos + 1) : FORWARD;
+        return host.maxPrepared > 0 && this.#bindNames(buffer, pos, end, n) < 0
+          ? this.#need(n - pos + 1)
+          : FORWARD;
       case c.F_DESCRIBE:
         if (end - pos > NAME_LIMIT) this.#refuse('failedToParse');
         return end > n ? this.#need(end - pos) : FORWARD;

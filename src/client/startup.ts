@@ -79,7 +79,13 @@ interface Wanted {
   unknown: string[];
 }
 
-function takeParameter(name: string, value: string, rules: StartupRules, wanted: Wanted, lenient: boolean): void {
+function takeParameter(
+  name: string,
+  value: string,
+  rules: StartupRules,
+  wanted: Wanted,
+  lenient: boolean,
+): void {
   if (rules.ignored.has(name.toLowerCase())) return;
   const i = rules.tracked.indexOf(name);
   if (i >= 0) setWanted(wanted, i, value);

@@ -6,7 +6,13 @@
 import type { Diagnostic } from '../config/types.ts';
 import type { Histogram } from '../util/histogram.ts';
 
-export type ClientState = 'login' | 'active' | 'idle' | 'waiting' | 'active_cancel_req' | 'waiting_cancel_req';
+export type ClientState =
+  | 'login'
+  | 'active'
+  | 'idle'
+  | 'waiting'
+  | 'active_cancel_req'
+  | 'waiting_cancel_req';
 export type ServerState =
   | 'login'
   | 'idle'

@@ -30,7 +30,8 @@ export function addCounters(into: Counters, from: Readonly<Counters>): void {
 export function averages(now: Readonly<Counters>, before: Readonly<Counters>, seconds: number): Counters {
   const out = newCounters();
   const per = seconds > 0 ? seconds : 1;
-  for (const key of Object.keys(out) as (keyof Counters)[]) out[key] = Math.trunc((now[key] - before[key]) / per);
+  for (const key of Object.keys(out) as (keyof Counters)[])
+    out[key] = Math.trunc((now[key] - before[key]) / per);
   const mean = (sum: number, n: number): number => (n > 0 ? Math.trunc(sum / n) : 0);
   out.xactTimeUs = mean(now.xactTimeUs - before.xactTimeUs, now.xacts - before.xacts);
   out.queryTimeUs = mean(now.queryTimeUs - before.queryTimeUs, now.queries - before.queries);

@@ -5,6 +5,7 @@
 import type { ServerConnection } from '../server/server-connection.ts';
 import { PoolerError } from '../util/errors.ts';
 import type { Pool } from './pool.ts';
+import { isTooOld } from './retire.ts';
 
 /** One sweep over one pool. */
 export function sweepPool(pool: Pool, nowMs: number): void {
@@ -15,17 +16,16 @@ export function sweepPool(pool: Pool, nowMs: number): void {
     if (limit > 0 && nowMs - cancel.startedMs >= limit) cancel.abandon('cancel_wait_timeout');
   }
   keepMinimum(pool);
-  if (pool.waiting > 0 || pool.loginWaiters.size > 0) {
+  if (pool.waiters.count > 0 || pool.loginWaiters.size > 0) {
     pool.serveWaiters();
     pool.wantServers();
   }
 }
 
 function sweepWaiters(pool: Pool, nowMs: number): void {
-  if (pool.waiting === 0) return;
+  if (pool.waiters.count === 0) return;
   const { queryWaitTimeoutMs, queryTimeoutMs, queryWaitNotifyMs } = pool.limits;
   for (const waiter of [...pool.waiters]) {
-    if (waiter.waitingSinceMs === 0) continue;
     const waited = nowMs - waiter.waitingSinceMs;
     if (queryWaitTimeoutMs > 0 && waited >= queryWaitTimeoutMs) {
       const e = new PoolerError('queryWaitTimeout');
@@ -48,22 +48,29 @@ function sweepServer(pool: Pool, server: ServerConnection, nowMs: number): void 
     case 'tls':
     case 'login':
       if (limits.serverConnectTimeoutMs > 0 && nowMs - server.startedMs >= limits.serverConnectTimeoutMs) {
-        server.onLoginFailed(server.state === 'connecting' ? 'connect failed: timeout' : 'connect timeout', null);
+        server.onLoginFailed(
+          server.state === 'connecting' ? 'connect failed: timeout' : 'connect timeout',
+          null,
+        );
       }
       return;
     case 'idle':
     case 'used':
-      if (limits.serverIdleTimeoutMs > 0 && idleMs >= limits.serverIdleTimeoutMs && pool.size > limits.minPoolSize) {
-        server.close('server idle timeout');
-      } else if (
-        limits.serverLifetimeMs > 0 &&
-        nowMs - server.startedMs >= limits.serverLifetimeMs &&
-        pool.mayRetire(nowMs)
+      if (
+        limits.serverIdleTimeoutMs > 0 &&
+        idleMs >= limits.serverIdleTimeoutMs &&
+        pool.size > limits.minPoolSize
       ) {
+        server.close('server idle timeout');
+      } else if (limits.serverLifetimeMs > 0 && isTooOld(pool, server, nowMs)) {
         server.close('server lifetime over');
-      } else if (pool.waiting === 0 && pool.size > limits.poolSize + limits.reserveSize) {
+      } else if (pool.waiters.count === 0 && pool.size > limits.poolSize + limits.reserveSize) {
         server.close('too many servers in the pool');
-      } else if (server.state === 'idle' && limits.serverCheckQuery !== null && idleMs > limits.serverCheckDelayMs) {
+      } else if (
+        server.state === 'idle' &&
+        limits.serverCheckQuery !== null &&
+        idleMs > limits.serverCheckDelayMs
+      ) {
         if (pool.idle.remove(server)) {
           server.moveTo('used');
           pool.used.pushBack(server);
@@ -72,7 +79,10 @@ function sweepServer(pool: Pool, server: ServerConnection, nowMs: number): void 
       return;
     case 'tested':
       // a check or reset that hangs: the query_timeout of clients does not cover it
-      if (limits.serverConnectTimeoutMs > 0 && idleMs >= Math.max(limits.serverConnectTimeoutMs, 15_000) * 2) {
+      if (
+        limits.serverConnectTimeoutMs > 0 &&
+        idleMs >= Math.max(limits.serverConnectTimeoutMs, 15_000) * 2
+      ) {
         server.close('test query failed: timeout');
       }
       return;

@@ -3,36 +3,21 @@
  * FIFO, a freed server goes straight to the oldest waiter. Opening and limits are in pool-opener.ts, time-driven
  * duties in janitor.ts.
  */
-import type { LearnedCredentials } from '../auth/credentials.ts';
 import type { Counters } from '../control/port.ts';
 import type { ServerConnection, ServerOwner } from '../server/server-connection.ts';
 import { Deque } from '../util/deque.ts';
 import { PoolerError } from '../util/errors.ts';
 import { Histogram } from '../util/histogram.ts';
-import type { Log } from '../util/log.ts';
 import type { ServerError } from '../wire/fields.ts';
 import { ServerCancel } from './cancel.ts';
 import { newCounters } from './counters.ts';
 import type { Database } from './database.ts';
 import type { PoolLimits } from './limits.ts';
+import type { PoolHost } from './pool-host.ts';
+import { closeReason } from './retire.ts';
 import type { PoolUser } from './user.ts';
+import { WaitQueue } from './wait-queue.ts';
 import type { Waiter } from './waiter.ts';
-
-/** What a pool needs from outside: time, log, and somebody who opens connections. */
-export interface PoolHost {
-  now(): number;
-  readonly log: Log;
-  /** Log prefix of a server, `S-0x…: db/user@host:port`. */
-  serverLog(server: ServerConnection, pool: Pool): Log;
-  /** Starts a connection for the pool; calls pool.onOpened or pool.onOpenFailed, maybe later (DNS). */
-  open(pool: Pool): void;
-  /** May one more server be opened under the limits of database and user? May evict an idle one elsewhere. */
-  mayOpen(pool: Pool): boolean;
-  /** Counts closings by reason. */
-  countClose(reason: string): void;
-  /** True while no server may be opened at all (shutdown). */
-  readonly stopped: boolean;
-}
 
 export class Pool implements ServerOwner {
   readonly database: Database;
@@ -46,9 +31,7 @@ export class Pool implements ServerOwner {
   readonly servers = new Set<ServerConnection>();
   readonly idle = new Deque<ServerConnection>();
   readonly used = new Deque<ServerConnection>();
-  /** Includes entries that have stopped waiting (waitingSinceMs 0); `waiting` does not. */
-  readonly waiters = new Deque<Waiter>();
-  waiting = 0;
+  readonly waiters = new WaitQueue();
   /** Clients that wait for the first welcome. */
   readonly loginWaiters = new Set<Waiter>();
   /** Clients of the pool, linked or not. */
@@ -66,8 +49,9 @@ export class Pool implements ServerOwner {
   /** What PostgreSQL said to the last login, null = it worked, or it was not PostgreSQL that failed. */
   lastLoginError: ServerError | null = null;
   lastActiveMs = 0;
+  /** When a server was last closed for its age. */
+  lastRetiredMs = Number.NEGATIVE_INFINITY;
   readonly cancels = new Set<ServerCancel>();
-  learned: LearnedCredentials | null = null;
   readonly #host: PoolHost;
   #serving = false;
 
@@ -86,17 +70,14 @@ export class Pool implements ServerOwner {
    * `onServerAssigned` or `onWaitFailed` comes later.
    */
   acquire(waiter: Waiter, nowMs: number): ServerConnection | null {
-    if (this.waiting === 0 && !this.database.paused) {
+    if (this.waiters.count === 0 && !this.database.paused) {
       const server = this.#take();
       if (server !== null) {
         this.#link(server, waiter, nowMs, 0);
         return server;
       }
     }
-    waiter.waitingSinceMs = nowMs;
-    waiter.waitNotified = false;
-    this.waiters.pushBack(waiter);
-    this.waiting += 1;
+    this.waiters.add(waiter, nowMs);
     if (this.lastLoginError !== null && this.servers.size === 0 && nowMs < this.retryAtMs) {
       const error = new PoolerError('serverLoginFailing', this.lastLoginError.message);
       this.failWaiter(waiter, { severity: 'FATAL', sqlstate: error.sqlstate, message: error.message });
@@ -108,11 +89,7 @@ export class Pool implements ServerOwner {
 
   /** The client waits no longer (gone, timed out). */
   forget(waiter: Waiter): void {
-    if (waiter.waitingSinceMs !== 0) {
-      waiter.waitingSinceMs = 0;
-      this.waiting -= 1;
-      this.waiters.remove(waiter);
-    }
+    this.waiters.remove(waiter);
     this.loginWaiters.delete(waiter);
   }
 
@@ -137,7 +114,7 @@ export class Pool implements ServerOwner {
   release(server: ServerConnection, dirty: boolean, nowMs: number): void {
     server.unlink();
     server.lastUsedMs = nowMs;
-    const reason = this.#closeReason(server, nowMs);
+    const reason = closeReason(this, server, nowMs);
     if (reason !== '') {
       server.close(reason);
       return;
@@ -190,7 +167,7 @@ export class Pool implements ServerOwner {
 
   onServerFree(server: ServerConnection): void {
     const now = this.#host.now();
-    const reason = this.#closeReason(server, now);
+    const reason = closeReason(this, server, now);
     if (reason !== '') server.close(reason);
     else this.#setFree(server, now);
     if (this.loginWaiters.size > 0 && this.welcome !== null) {
@@ -207,7 +184,8 @@ export class Pool implements ServerOwner {
     this.used.remove(server);
     this.database.servers -= 1;
     this.user.servers -= 1;
-    for (const cancel of [...this.cancels]) if (cancel.server === server) cancel.abandon('server connection closed');
+    for (const cancel of [...this.cancels])
+      if (cancel.server === server) cancel.abandon('server connection closed');
     const age = Math.round((this.#host.now() - server.startedMs) / 1000);
     this.#host.serverLog(server, this).log(`closing because: ${reason} (age=${age}s)`);
     this.#host.countClose(reason);
@@ -237,7 +215,7 @@ export class Pool implements ServerOwner {
   wantServers(): void {
     if (this.#host.stopped || this.database.paused) return;
     if (this.used.size > 0 && this.idle.size === 0) this.#testUsed();
-    const demand = this.waiting + (this.welcome === null && this.loginWaiters.size > 0 ? 1 : 0);
+    const demand = this.waiters.count + (this.welcome === null && this.loginWaiters.size > 0 ? 1 : 0);
     while (this.connecting < demand && this.#mayOpen()) this.openOne();
   }
 
@@ -289,7 +267,7 @@ export class Pool implements ServerOwner {
 
   // --- cancel
 
-  /** Sends a cancel request for what `waiter` runs on `server`; `done` when it is over. False = too many at once. */
+  /** Sends a cancel request for what runs on `server`; `done` when it is over. False = too many at once. */
   cancel(server: ServerConnection, stillWanted: () => boolean, done: () => void): boolean {
     if (this.cancels.size >= 2 * Math.max(1, this.limits.poolSize)) return false;
     const cancel: ServerCancel = new ServerCancel(server, this.#host.now(), {
@@ -308,7 +286,7 @@ export class Pool implements ServerOwner {
   }
 
   #afterCancel(server: ServerConnection): void {
-    const reason = this.#closeReason(server, this.#host.now());
+    const reason = closeReason(this, server, this.#host.now());
     if (reason !== '') {
       server.close(reason);
       return;
@@ -327,7 +305,7 @@ export class Pool implements ServerOwner {
     const size = this.size;
     if (this.welcome === null && size === 0) return true;
     if (size >= limits.poolSize) {
-      const oldest = this.oldestWaiter();
+      const oldest = this.waiters.oldest();
       const waited = oldest === null ? 0 : now - oldest.waitingSinceMs;
       if (limits.reserveSize <= 0 || limits.reserveTimeoutMs <= 0) return false;
       if (size >= limits.poolSize + limits.reserveSize || waited < limits.reserveTimeoutMs) return false;
@@ -338,52 +316,26 @@ export class Pool implements ServerOwner {
     return this.#host.mayOpen(this);
   }
 
-  oldestWaiter(): Waiter | null {
-    for (let w = this.waiters.peekFront(); w !== undefined; w = this.waiters.peekFront()) {
-      if (w.waitingSinceMs !== 0) return w;
-      this.waiters.popFront();
-    }
-    return null;
-  }
-
   #usable(except: ServerConnection): number {
     let n = 0;
     for (const server of this.servers) if (server !== except && server.loggedIn) n += 1;
     return n;
   }
 
-  /** Why a server that has come back must not be kept; '' = it may. */
-  #closeReason(server: ServerConnection, nowMs: number): string {
-    if (this.database.paused) return 'pause mode';
-    if (this.database.removed) return 'database removed';
-    if (server.closeNeeded !== '') return server.closeNeeded;
-    if (server.generation !== this.generation) return this.generationReason;
-    if (server.replies.tainted !== '') return server.replies.tainted;
-    const lifetime = this.limits.serverLifetimeMs;
-    if (server.requestAt !== 0 && lifetime === 0) return 'server lifetime over';
-    if (lifetime > 0 && nowMs - server.startedMs >= lifetime && this.mayRetire(nowMs)) return 'server lifetime over';
-    return '';
-  }
-
-  #lastRetiredMs = Number.NEGATIVE_INFINITY;
-  /** Closings for age are spaced, so that a pool is not renewed all at once. */
-  mayRetire(nowMs: number): boolean {
-    const gap = this.limits.serverLifetimeMs / Math.max(1, this.limits.poolSize);
-    if (nowMs - this.#lastRetiredMs < gap) return false;
-    this.#lastRetiredMs = nowMs;
-    return true;
-  }
-
   #setFree(server: ServerConnection, nowMs: number): void {
     server.lastUsedMs = nowMs;
-    if (this.limits.serverCheckDelayMs === 0 && this.limits.serverCheckQuery !== null && server.requestAt !== 0) {
+    if (
+      this.limits.serverCheckDelayMs === 0 &&
+      this.limits.serverCheckQuery !== null &&
+      server.requestAt !== 0
+    ) {
       server.moveTo('used');
       this.used.pushBack(server);
-      if (this.waiting > 0) this.#testUsed();
+      if (this.waiters.count > 0) this.#testUsed();
       return;
     }
     this.idle.pushBack(server);
-    if (this.waiting > 0) this.serveWaiters();
+    if (this.waiters.count > 0) this.serveWaiters();
   }
 
   /** The next idle server that may be given out. */
@@ -392,7 +344,7 @@ export class Pool implements ServerOwner {
   }
 
   #testUsed(): void {
-    let wanted = this.waiting;
+    let wanted = this.waiters.count;
     while (wanted > 0 && this.used.size > 0) {
       const server = this.used.popBack();
       if (server === undefined) return;
@@ -415,15 +367,13 @@ export class Pool implements ServerOwner {
     if (this.#serving) return;
     this.#serving = true;
     try {
-      while (this.waiting > 0 && this.idle.size > 0 && !this.database.paused) {
-        const waiter = this.oldestWaiter();
-        const server = waiter === null ? null : this.#take();
-        if (waiter === null || server === null) break;
-        this.waiters.popFront();
-        this.waiting -= 1;
+      while (this.waiters.count > 0 && this.idle.size > 0 && !this.database.paused) {
+        const server = this.#take();
+        if (server === null) break;
         const now = this.#host.now();
-        const waitedUs = (now - waiter.waitingSinceMs) * 1000;
-        waiter.waitingSinceMs = 0;
+        const since = this.waiters.oldest()?.waitingSinceMs ?? now;
+        const waiter = this.waiters.shift() as Waiter;
+        const waitedUs = (now - since) * 1000;
         this.#link(server, waiter, now, waitedUs);
         waiter.onServerAssigned(server);
       }

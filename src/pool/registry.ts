@@ -6,15 +6,16 @@ import type { Config } from '../config/load.ts';
 import { databaseNeedsReconnect } from '../config/show.ts';
 import type { DatabaseEntry } from '../config/types.ts';
 import { Resolver } from '../net/resolver.ts';
+import type { ServerTls } from '../server/login.ts';
 import { type ServerAddress, ServerConnection } from '../server/server-connection.ts';
 import { StatementRegistry } from '../server/statements.ts';
-import type { ServerTls } from '../server/login.ts';
 import { TrackedParameters } from '../server/variables.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Log } from '../util/log.ts';
 import { addCounters } from './counters.ts';
 import { Database } from './database.ts';
-import { Pool, type PoolHost } from './pool.ts';
+import { Pool } from './pool.ts';
+import type { PoolHost } from './pool-host.ts';
 import { resolveLimits } from './resolve-limits.ts';
 import { serverTls } from './server-tls.ts';
 import { PoolUser } from './user.ts';
@@ -53,7 +54,8 @@ export class PoolRegistry implements PoolHost {
     this.resolver = new Resolver(s.dnsMaxTtlMs, s.dnsNxdomainTtlMs, () => deps.clock.now());
     this.resolver.onAddressGone = (_name, address) => this.#addressGone(address);
     this.#tls = serverTls(s);
-    for (const entry of config.databases.values()) this.databases.set(entry.name, new Database(entry, entry.name, false));
+    for (const entry of config.databases.values())
+      this.databases.set(entry.name, new Database(entry, entry.name, false));
     for (const [name, secret] of config.userlist) this.users.set(name, new PoolUser(name, secret));
     this.openForcedPools();
   }
@@ -66,7 +68,11 @@ export class PoolRegistry implements PoolHost {
     if (known !== undefined) return known.removed ? null : known;
     const fallback = this.config.fallback;
     if (fallback === null || Buffer.byteLength(name) >= 64 || name === '') return null;
-    const entry: DatabaseEntry = { ...fallback, name, dbname: fallback.dbname === '*' || fallback.dbname === '' ? name : fallback.dbname };
+    const entry: DatabaseEntry = {
+      ...fallback,
+      name,
+      dbname: fallback.dbname === '*' || fallback.dbname === '' ? name : fallback.dbname,
+    };
     const made = new Database(entry, name, true);
     made.paused = this.pausedAll;
     made.idleSinceMs = this.now();
@@ -190,7 +196,10 @@ export class PoolRegistry implements PoolHost {
       if (database.auto) {
         if (next.fallback === null) this.#removeDatabase(database);
         else if (old.fallback !== null && databaseNeedsReconnect(old.fallback, next.fallback)) {
-          const dbname = next.fallback.dbname === '*' || next.fallback.dbname === '' ? database.name : next.fallback.dbname;
+          const dbname =
+            next.fallback.dbname === '*' || next.fallback.dbname === ''
+              ? database.name
+              : next.fallback.dbname;
           this.#changeEntry(database, { ...next.fallback, name: database.name, dbname });
         }
       } else if (!next.databases.has(database.name)) this.#removeDatabase(database);
@@ -225,7 +234,9 @@ export class PoolRegistry implements PoolHost {
       const idleTooLong = database.auto && autoMs > 0 && nowMs - database.idleSinceMs >= autoMs;
       if (!database.removed && !idleTooLong) continue;
       this.databases.delete(database.name);
-      this.log.log(`dropping database '${database.name}' as it does not exist anymore or inactive auto-database`);
+      this.log.log(
+        `dropping database '${database.name}' as it does not exist anymore or inactive auto-database`,
+      );
     }
   }
 

@@ -1,5 +1,5 @@
 /** Config to the numbers of one pool. */
-import type { Config } from '../config/load.ts';
+
 import {
   effectiveMinPoolSize,
   effectivePoolMode,
@@ -11,6 +11,7 @@ import {
   maxDbConnections,
   maxUserConnections,
 } from '../config/effective.ts';
+import type { Config } from '../config/load.ts';
 import type { DatabaseEntry } from '../config/types.ts';
 import type { PoolLimits } from './limits.ts';
 

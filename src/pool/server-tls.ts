@@ -1,14 +1,16 @@
 /** server_tls_* settings to the options of Node's TLS. Read at start and at RELOAD; throws with the file's name. */
 import fs from 'node:fs';
 import type { Settings } from '../config/options.ts';
-import type { ServerTls } from '../server/login.ts';
 import { tlsCiphers, tlsVersions } from '../net/tls-names.ts';
+import type { ServerTls } from '../server/login.ts';
 
 function file(setting: string, path: string): Buffer {
   try {
     return fs.readFileSync(path);
   } catch (error) {
-    throw new Error(`TLS setup failed: ${setting} ${path}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+    throw new Error(
+      `TLS setup failed: ${setting} ${path}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
+    );
   }
 }
 

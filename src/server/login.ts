@@ -109,7 +109,10 @@ export class ServerLogin {
     }
     // anything after S was sent in clear text by somebody in between (CVE-2021-23222)
     if (answer !== 0x53 || n !== 1) {
-      this.#fail(answer === 0x53 ? 'received unencrypted data after SSL response' : 'bad answer to SSLRequest', null);
+      this.#fail(
+        answer === 0x53 ? 'received unencrypted data after SSL response' : 'bad answer to SSLRequest',
+        null,
+      );
       return;
     }
     const { mode, options } = this.#request.tls;
@@ -198,7 +201,11 @@ export class ServerLogin {
         this.#busy = false;
         if (step.kind === 'fail') {
           const message = `server login failed: ${step.reason}`;
-          this.#fail(`server login failed: ${step.logText}`, { severity: 'FATAL', sqlstate: '08P01', message });
+          this.#fail(`server login failed: ${step.logText}`, {
+            severity: 'FATAL',
+            sqlstate: '08P01',
+            message,
+          });
           return;
         }
         if (step.kind === 'send') this.#transport.writeOwned(step.bytes);

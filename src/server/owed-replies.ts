@@ -71,6 +71,12 @@ export class OwedReplies {
     return this.length === 0 ? null : (this.#references[this.#head] ?? null);
   }
 
+  /** The proxy's own query that the oldest item answers, else null. */
+  internal(): InternalQuery | null {
+    const reference = this.reference();
+    return reference?.internal === true ? reference : null;
+  }
+
   /** Takes the oldest item off. */
   pop(): void {
     const at = this.#head;

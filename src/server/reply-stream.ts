@@ -6,54 +6,25 @@
 import { OutBuffer } from '../net/out-buffer.ts';
 import type { Transport } from '../net/transport.ts';
 import * as c from '../wire/codes.ts';
-import { decodeError, decodeParameter, type ServerError } from '../wire/fields.ts';
+import { decodeError, decodeParameter } from '../wire/fields.ts';
+import { HeldBytes } from '../wire/held-bytes.ts';
 import {
   INVENT,
   type InternalQuery,
   KIND,
   OWED_CLOSE,
   OWED_COPY_END,
-  OWED_DESCRIBE,
   OWED_EXECUTE,
   OWED_FUNCTION,
   OWED_PARSE,
-  OWED_BIND,
   OWED_QUERY,
   OWED_SYNC,
   OwedReplies,
   SWALLOW,
   SWALLOW_OK,
 } from './owed-replies.ts';
-import type { Statement } from './statements.ts';
-
-/** What a server's replies are forwarded to. */
-export interface ReplyPeer {
-  readonly transport: Transport;
-  /** A reported parameter changed by the client's own doing; the message is forwarded. */
-  onServerParameter(name: string, value: string): void;
-  /** DISCARD ALL or DEALLOCATE ALL of the client has succeeded. */
-  onStatementsDropped(): void;
-  /** The client's own Parse failed or was skipped: its name is free again. */
-  onParseLost(clientName: string, statement: Statement): void;
-}
-
-/** The server connection that owns the stream. Calls come between messages, with all output flushed. */
-export interface ReplyEvents {
-  /** ReadyForQuery with nothing owed any more. `internal` = it ended a query of the proxy's own. */
-  onReady(internal: boolean): void;
-  /** A reported parameter, linked or not. `swallowed` = caused by the proxy's own query. */
-  onParameter(name: string, value: string): void;
-  /** An ErrorResponse that nobody asked for, or FATAL. */
-  onServerError(error: ServerError, linked: boolean): void;
-  /** Something arrived that makes the connection unusable. */
-  onBroken(reason: string): void;
-  /** The Parse of `statement` failed or was skipped: the server does not have it. */
-  onParseLost(statement: Statement): void;
-  /** The Close of an evicted statement was skipped: the server still has it. */
-  onCloseLost(statement: Statement): void;
-  /** DISCARD ALL / DEALLOCATE ALL succeeded. */
-  onStatementsDropped(): void;
-}
+import type { ReplyEvents, ReplyPeer } from './reply-events.ts';
+import { ANSWERS, ENDS } from './reply-table.ts';
 
 /** Messages above this are not held whole; a small message of such a size is a protocol violation. */
 const HOLD_LIMIT = 1024 * 1024;
@@ -90,8 +61,7 @@ export class ReplyStream {
   #bodyLeft = 0;
   #bodyForward = false;
   /** Start of a message that must be seen whole. */
-  #held: Buffer = Buffer.allocUnsafe(0);
-  #heldLength = 0;
+  readonly #held = new HeldBytes();
   #settled = false;
   #done: InternalQuery | null = null;
   #internalError: string | null = null;
@@ -116,7 +86,7 @@ export class ReplyStream {
     let pos = 0;
     let from = 0;
     if (this.#bodyLeft > 0) {
-      pos = this.#bodyLeft < n ? this.#bodyLeft : n;
+      pos = Math.min(this.#bodyLeft, n);
       this.#bodyLeft -= pos;
       if (!this.#bodyForward) from = pos;
       if (this.#bodyLeft === 0 && (this.owed.peek() & INVENT) !== 0) {
@@ -124,7 +94,7 @@ export class ReplyStream {
         from = pos;
         this.#invent();
       }
-    } else if (this.#heldLength > 0) {
+    } else if (this.#held.length > 0) {
       pos = this.#completeHeld(buffer, n);
       if (this.broken) return;
       from = pos;
@@ -133,7 +103,7 @@ export class ReplyStream {
     const owed = this.owed;
     while (pos < n) {
       if (n - pos < 5) {
-        this.#hold(buffer, pos, n);
+        this.#held.add(buffer, pos, n);
         if (peer !== null) toClient.add(buffer, from, pos, this.#transport);
         from = pos = n;
         break;
@@ -146,7 +116,7 @@ export class ReplyStream {
         return;
       }
       if (end > n && this.#wantsWhole(type, length)) {
-        this.#hold(buffer, pos, n);
+        this.#held.add(buffer, pos, n);
         if (peer !== null) toClient.add(buffer, from, pos, this.#transport);
         from = pos = n;
         break;
@@ -155,7 +125,7 @@ export class ReplyStream {
       if (verdict !== FORWARD) {
         if (verdict === BROKEN) return;
         if (peer !== null) toClient.add(buffer, from, pos, this.#transport);
-        from = end < n ? end : n;
+        from = Math.min(end, n);
       }
       if (end > n) {
         this.#bodyLeft = end - n;
@@ -227,36 +197,23 @@ export class ReplyStream {
       case c.B_ERROR:
       case c.B_NOTICE:
         return length < HOLD_LIMIT;
-      case c.B_DATA_ROW: {
-        const reference = this.owed.reference();
-        return reference?.internal === true;
-      }
+      case c.B_DATA_ROW:
+        return this.owed.internal() !== null;
       default:
         return false;
     }
   }
 
-  #hold(buffer: Buffer, from: number, to: number): void {
-    const n = to - from;
-    if (this.#heldLength + n > this.#held.length) {
-      const grown = Buffer.allocUnsafe(Math.max(256, (this.#heldLength + n) * 2));
-      this.#held.copy(grown, 0, 0, this.#heldLength);
-      this.#held = grown;
-    }
-    buffer.copy(this.#held, this.#heldLength, from, to);
-    this.#heldLength += n;
-  }
-
   /** Goes on with a message whose start is held. Returns how many bytes of the chunk belong to it. */
   #completeHeld(buffer: Buffer, n: number): number {
     let pos = 0;
-    if (this.#heldLength < 5) {
-      pos = Math.min(5 - this.#heldLength, n);
-      this.#hold(buffer, 0, pos);
-      if (this.#heldLength < 5) return n;
+    if (this.#held.length < 5) {
+      pos = Math.min(5 - this.#held.length, n);
+      this.#held.add(buffer, 0, pos);
+      if (this.#held.length < 5) return n;
     }
-    const type = this.#held[0] as number;
-    const length = this.#held.readUInt32BE(1);
+    const type = this.#held.buffer[0] as number;
+    const length = this.#held.buffer.readUInt32BE(1);
     if (length < 4) {
       this.#break('bad packet length');
       return n;
@@ -268,14 +225,14 @@ export class ReplyStream {
         this.#break('message too large');
         return n;
       }
-      const take = Math.min(total - this.#heldLength, n - pos);
-      this.#hold(buffer, pos, pos + take);
+      const take = Math.min(total - this.#held.length, n - pos);
+      this.#held.add(buffer, pos, pos + take);
       pos += take;
-      if (this.#heldLength < total) return n;
+      if (this.#held.length < total) return n;
     }
-    const have = this.#heldLength;
-    const held = this.#held;
-    this.#heldLength = 0;
+    const have = this.#held.length;
+    const held = this.#held.buffer;
+    this.#held.length = 0;
     const verdict = this.#message(held, 0, type, total);
     if (verdict === BROKEN) return n;
     if (verdict === FORWARD && peer !== null) toClient.add(held, 0, have, null);
@@ -306,10 +263,7 @@ export class ReplyStream {
       case c.B_DATA_ROW:
         if (kind !== OWED_QUERY && kind !== OWED_EXECUTE) return this.#break('unexpected DataRow');
         if ((head & SWALLOW) === 0) return this.peer === null ? SKIP : FORWARD;
-        {
-          const reference = owed.reference();
-          if (reference?.internal === true) reference.onRow(buffer.subarray(pos + 5, end));
-        }
+        owed.internal()?.onRow(buffer.subarray(pos + 5, end));
         return SKIP;
       case c.B_READY_FOR_QUERY:
         return end - pos === 6 ? this.#ready(buffer[pos + 5] as number) : this.#break('bad ReadyForQuery');
@@ -319,35 +273,11 @@ export class ReplyStream {
         owed.droppedSyncs = 0;
         this.#tag(buffer, pos, end);
         return kind === OWED_EXECUTE ? this.#pop(head) : this.#quiet(head);
-      case c.B_PARSE_COMPLETE:
-        return kind === OWED_PARSE ? this.#pop(head) : this.#break('unexpected ParseComplete');
-      case c.B_BIND_COMPLETE:
-        return kind === OWED_BIND ? this.#pop(head) : this.#break('unexpected BindComplete');
-      case c.B_CLOSE_COMPLETE:
-        return kind === OWED_CLOSE ? this.#pop(head) : this.#break('unexpected CloseComplete');
-      case c.B_ROW_DESCRIPTION:
-        if (kind === OWED_DESCRIBE) return this.#pop(head);
-        return kind === OWED_QUERY ? this.#quiet(head) : this.#break('unexpected RowDescription');
-      case c.B_NO_DATA:
-        return kind === OWED_DESCRIBE ? this.#pop(head) : this.#break('unexpected NoData');
-      case c.B_PARAMETER_DESCRIPTION:
-        return kind === OWED_DESCRIBE ? this.#quiet(head) : this.#break('unexpected ParameterDescription');
-      case c.B_PORTAL_SUSPENDED:
-        return kind === OWED_EXECUTE ? this.#pop(head) : this.#break('unexpected PortalSuspended');
-      case c.B_EMPTY_QUERY:
-        if (kind === OWED_EXECUTE) return this.#pop(head);
-        return kind === OWED_QUERY ? this.#quiet(head) : this.#break('unexpected EmptyQueryResponse');
       case c.B_COPY_IN:
       case c.B_COPY_BOTH:
         if (kind !== OWED_QUERY && kind !== OWED_EXECUTE) return this.#break('unexpected CopyInResponse');
         this.copyIn = !owed.dropSyncsOfCopy();
         return this.#quiet(head);
-      case c.B_COPY_OUT:
-      case c.B_COPY_DATA:
-      case c.B_COPY_DONE:
-        return kind === OWED_QUERY || kind === OWED_EXECUTE ? this.#quiet(head) : this.#break('unexpected copy message');
-      case c.B_FUNCTION_RESPONSE:
-        return kind === OWED_FUNCTION ? FORWARD : this.#break('unexpected FunctionCallResponse');
       case c.B_ERROR:
         return this.#error(buffer, pos, end, head);
       case c.B_PARAMETER_STATUS:
@@ -359,7 +289,10 @@ export class ReplyStream {
         if (this.peer === null) return this.#break('idle server got dirty');
         return FORWARD;
       default:
-        return this.#break(`unexpected message type ${type}`);
+        if ((((ANSWERS[type] as number) >> kind) & 1) === 0) {
+          return this.#break(`unexpected message '${String.fromCharCode(type)}'`);
+        }
+        return (((ENDS[type] as number) >> kind) & 1) === 0 ? this.#quiet(head) : this.#pop(head);
     }
   }
 
@@ -395,8 +328,7 @@ export class ReplyStream {
     if (kind !== OWED_SYNC && kind !== OWED_QUERY && kind !== OWED_FUNCTION) {
       return this.#break('unexpected ReadyForQuery');
     }
-    const reference = owed.reference();
-    if (reference?.internal === true) this.#done = reference;
+    this.#done = owed.internal();
     this.status = status;
     owed.pop();
     while ((owed.peek() & KIND) === OWED_COPY_END) owed.pop();
@@ -430,7 +362,8 @@ export class ReplyStream {
     const fatal = error.severity === 'FATAL' || error.severity === 'PANIC';
     if (kind === 0 || fatal) this.#events.onServerError(error, this.peer !== null);
     if (this.broken) return BROKEN;
-    if (kind !== OWED_QUERY && kind !== OWED_FUNCTION && kind !== OWED_SYNC && kind !== 0) this.skipping = true;
+    if (kind !== OWED_QUERY && kind !== OWED_FUNCTION && kind !== OWED_SYNC && kind !== 0)
+      this.skipping = true;
     if ((head & SWALLOW) === SWALLOW) {
       this.#internalError = error.message === '' ? 'unknown error' : error.message;
       return SKIP;

@@ -8,7 +8,8 @@ import { decodeRow, type ServerError } from '../wire/fields.ts';
 import { query } from '../wire/frontend.ts';
 import { type LoginEvents, type LoginRequest, type LoginResult, ServerLogin } from './login.ts';
 import { OWED_QUERY, SWALLOW } from './owed-replies.ts';
-import { type ReplyEvents, type ReplyPeer, ReplyStream } from './reply-stream.ts';
+import type { ReplyEvents, ReplyPeer } from './reply-events.ts';
+import { ReplyStream } from './reply-stream.ts';
 import { SERVER_MOVES, type ServerState } from './server-states.ts';
 import { ServerStatements, type Statement, type StatementRegistry } from './statements.ts';
 import { NO_VARIABLES, type TrackedParameters, type Variables, withVariable } from './variables.ts';
@@ -239,7 +240,9 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
       if (error.severity === 'FATAL' || error.severity === 'PANIC') this.fatal = error.message;
       return;
     }
-    this.close(error.message === '' ? 'SV_IDLE server got dirty' : `server said while idle: ${error.message}`);
+    this.close(
+      error.message === '' ? 'SV_IDLE server got dirty' : `server said while idle: ${error.message}`,
+    );
   }
 
   onBroken(reason: string): void {

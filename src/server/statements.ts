@@ -59,7 +59,8 @@ export class StatementRegistry {
 
   release(statement: Statement): void {
     statement.uses -= 1;
-    if (statement.uses === 0 && this.#byKey.get(statement.key) === statement) this.#byKey.delete(statement.key);
+    if (statement.uses === 0 && this.#byKey.get(statement.key) === statement)
+      this.#byKey.delete(statement.key);
   }
 }
 

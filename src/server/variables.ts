@@ -19,7 +19,13 @@ export const TRACKED_PARAMETERS: readonly string[] = [
 ];
 
 /** Values whose case has no meaning. */
-const FOLDED = new Set(['client_encoding', 'datestyle', 'intervalstyle', 'timezone', 'standard_conforming_strings']);
+const FOLDED = new Set([
+  'client_encoding',
+  'datestyle',
+  'intervalstyle',
+  'timezone',
+  'standard_conforming_strings',
+]);
 
 /** Values that can become invalid while clients hold them (a role may be dropped): never applied blindly. */
 const NEVER_ASSUMED = new Set(['session_authorization']);
@@ -98,7 +104,11 @@ function searchPath(value: string): string {
     const found = element.exec(value);
     if (found === null) return quoteLiteral(value);
     const quoted = found[1];
-    parts.push(quoted !== undefined ? quoteLiteral(quoted.replaceAll('""', '"')) : quoteLiteral((found[2] ?? '').toLowerCase()));
+    parts.push(
+      quoted !== undefined
+        ? quoteLiteral(quoted.replaceAll('""', '"'))
+        : quoteLiteral((found[2] ?? '').toLowerCase()),
+    );
     at = element.lastIndex;
     if (found[3] === '') break;
   }

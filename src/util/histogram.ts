@@ -11,10 +11,10 @@ export class Histogram {
 
   /** Records one duration in microseconds (negative values count as 0). */
   observe(us: number): void {
-    const whole = us > 0 ? us : 0;
+    const whole = Math.max(us, 0);
     // bucket i holds values <= 2^i microseconds; the last one is +Inf
     const i = whole <= 1 ? 0 : 32 - Math.clz32((whole < 0x7fffffff ? Math.ceil(whole) : 0x7fffffff) - 1);
-    const at = i < HISTOGRAM_BUCKETS ? i : HISTOGRAM_BUCKETS;
+    const at = Math.min(i, HISTOGRAM_BUCKETS);
     this.counts[at] = (this.counts[at] as number) + 1;
     this.sumUs += whole;
     this.count += 1;

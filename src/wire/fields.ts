@@ -1,7 +1,10 @@
 /** Decoders of small bodies that the proxy reads: error fields, ParameterStatus, strings. */
 
 /** The NUL-terminated string at `at`; `next` is the position after its NUL. Null when there is no NUL. */
-export function readCString(body: Buffer, at: number): { readonly text: string; readonly next: number } | null {
+export function readCString(
+  body: Buffer,
+  at: number,
+): { readonly text: string; readonly next: number } | null {
   const end = body.indexOf(0, at);
   return end < 0 ? null : { text: body.toString('utf8', at, end), next: end + 1 };
 }

@@ -3,8 +3,8 @@
  * with PgBouncer's texts. Commands that wait look again whenever a server of the database has closed.
  */
 import type { Client } from '../client/client.ts';
-import { heldState } from '../client/session-detach.ts';
 import type { ClientRegistry } from '../client/client-registry.ts';
+import { heldState } from '../client/session-detach.ts';
 import { CommandError, type PendingCommand } from '../control/port.ts';
 import type { Database } from '../pool/database.ts';
 import type { PoolRegistry } from '../pool/registry.ts';
@@ -28,11 +28,16 @@ export class Commands {
     if (name === null && this.#pools.pausedAll) throw new CommandError('already suspended/paused');
     const databases = name === null ? [...this.#pools.databases.values()] : [this.#find(name, 'pause')];
     this.beginPause(name, databases);
-    return wait(databases, () => databases.every((database) => database.servers === 0), timeoutMs, () => {
-      const names = this.#holders(databases);
-      this.resume(name);
-      return `PAUSE timed out after ${timeoutMs / 1000} s and was undone; still held by: ${names}`;
-    });
+    return wait(
+      databases,
+      () => databases.every((database) => database.servers === 0),
+      timeoutMs,
+      () => {
+        const names = this.#holders(databases);
+        this.resume(name);
+        return `PAUSE timed out after ${timeoutMs / 1000} s and was undone; still held by: ${names}`;
+      },
+    );
   }
 
   /** Pauses without waiting; also the first half of SHUTDOWN WAIT_FOR_SERVERS and of SIGUSR1. */
@@ -82,7 +87,10 @@ export class Commands {
   kill(name: string | null): void {
     const databases = name === null ? [...this.#pools.databases.values()] : [this.#find(name, 'kill')];
     this.beginPause(name, databases);
-    this.#clients.endAll('databaseRemoved', (client) => client.database !== null && databases.includes(client.database));
+    this.#clients.endAll(
+      'databaseRemoved',
+      (client) => client.database !== null && databases.includes(client.database),
+    );
     for (const database of databases) {
       for (const pool of database.pools.values()) {
         for (const server of [...pool.servers]) server.close('database removed');
@@ -109,16 +117,30 @@ export class Commands {
   waitClose(name: string | null): PendingCommand {
     const databases = name === null ? [...this.#pools.databases.values()] : [this.#find(name, 'wait in')];
     const clean = (database: Database): boolean =>
-      [...database.pools.values()].every((pool) => [...pool.servers].every((server) => !pool.isStale(server)));
-    return wait(databases, () => databases.every(clean), 0, () => '');
+      [...database.pools.values()].every((pool) =>
+        [...pool.servers].every((server) => !pool.isStale(server)),
+      );
+    return wait(
+      databases,
+      () => databases.every(clean),
+      0,
+      () => '',
+    );
   }
 
   #find(name: string, verb: string): Database {
     if (this.#clients.isConsole(name)) {
-      throw new CommandError(verb === 'reconnect' || verb === 'wait in' ? `cannot ${verb} admin db: ${name}` : `cannot ${verb} admin db: ${name}`);
+      throw new CommandError(
+        verb === 'reconnect' || verb === 'wait in'
+          ? `cannot ${verb} admin db: ${name}`
+          : `cannot ${verb} admin db: ${name}`,
+      );
     }
-    const database = this.#pools.databases.get(name) ?? (verb === 'pause' || verb === 'disable' ? this.#pools.database(name) : null);
-    if (database === null || database === undefined || database.removed) throw new CommandError(`no such database: ${name}`);
+    const database =
+      this.#pools.databases.get(name) ??
+      (verb === 'pause' || verb === 'disable' ? this.#pools.database(name) : null);
+    if (database === null || database === undefined || database.removed)
+      throw new CommandError(`no such database: ${name}`);
     return database;
   }
 
@@ -126,7 +148,8 @@ export class Commands {
   #holders(databases: readonly Database[]): string {
     const names: string[] = [];
     for (const client of this.#clients.clients) {
-      if (client.server === null || client.database === null || !databases.includes(client.database)) continue;
+      if (client.server === null || client.database === null || !databases.includes(client.database))
+        continue;
       names.push(`client ${client.id} (${client.userName}@${client.addr}:${client.port}, ${why(client)})`);
     }
     const more = names.length - NAMED_CLIENTS;

@@ -1,8 +1,9 @@
 /** The data plane as the console and HTTP see it (control/port.ts), by direct calls within the one process. */
-import { showConfig, setOption } from '../config/show.ts';
+import { setOption, showConfig } from '../config/show.ts';
+import type { Diagnostic } from '../config/types.ts';
 import {
-  CommandError,
   type ClientRow,
+  CommandError,
   type ConfigRow,
   type ControlPort,
   type DatabaseRow,
@@ -18,7 +19,6 @@ import {
   type StatsRow,
   type UserRow,
 } from '../control/port.ts';
-import type { Diagnostic } from '../config/types.ts';
 import { clientRow, databaseRows, listsRow, poolRows, serverRow, userRows } from './snapshots.ts';
 import type { Worker } from './worker.ts';
 
@@ -50,7 +50,8 @@ export class WorkerControl implements ControlPort {
     const now = clock.now();
     const wall = clock.wall();
     const rows: ServerRow[] = [];
-    for (const pool of pools.pools()) for (const server of pool.servers) rows.push(serverRow(pool, server, now, wall));
+    for (const pool of pools.pools())
+      for (const server of pool.servers) rows.push(serverRow(pool, server, now, wall));
     return rows;
   }
 

@@ -1,4 +1,7 @@
 /** The rows that SHOW and the metrics read, taken from the live objects at the moment of asking. */
+
+import type { Client } from '../client/client.ts';
+import type { ClientRegistry } from '../client/client-registry.ts';
 import {
   effectiveMinPoolSize,
   effectivePoolSize,
@@ -9,8 +12,6 @@ import {
   maxUserClientConnections,
   maxUserConnections,
 } from '../config/effective.ts';
-import type { Client } from '../client/client.ts';
-import type { ClientRegistry } from '../client/client-registry.ts';
 import type {
   ClientRow,
   ClientState,
@@ -53,7 +54,11 @@ export function clientState(client: Client): ClientState {
 
 export function clientRow(client: Client, nowMs: number, wall: number): ClientRow {
   const waitingMs =
-    client.phase === 'welcome' ? nowMs - client.connectedMs : client.waitingSinceMs > 0 ? nowMs - client.waitingSinceMs : 0;
+    client.phase === 'welcome'
+      ? nowMs - client.connectedMs
+      : client.waitingSinceMs > 0
+        ? nowMs - client.waitingSinceMs
+        : 0;
   return {
     id: client.id,
     ptr: ptrOf(client.id),
@@ -173,13 +178,13 @@ function poolRow(pool: Pool, nowMs: number): PoolRow {
     n[serverState(pool, server)] += 1;
     if (server.peer !== null) linked += 1;
   }
-  const oldest = pool.oldestWaiter();
+  const oldest = pool.waiters.oldest();
   return {
     database: pool.database.name,
     user: pool.user.name,
     // both from the same links, so that they are always equal
     clActive: linked,
-    clWaiting: pool.waiting + pool.loginWaiters.size,
+    clWaiting: pool.waiters.count + pool.loginWaiters.size,
     clActiveCancelReq: pool.cancels.size,
     clWaitingCancelReq: 0,
     svActive: n.active,
@@ -195,7 +200,10 @@ function poolRow(pool: Pool, nowMs: number): PoolRow {
   };
 }
 
-function balance(entry: { readonly hosts: readonly string[]; readonly loadBalanceHosts: string }): string | null {
+function balance(entry: {
+  readonly hosts: readonly string[];
+  readonly loadBalanceHosts: string;
+}): string | null {
   return entry.hosts.length > 1 ? entry.loadBalanceHosts : null;
 }
 

@@ -3,8 +3,8 @@
  * control plane may see and do is control-port.ts.
  */
 import type net from 'node:net';
-import { ClientRegistry } from '../client/client-registry.ts';
 import type { Client } from '../client/client.ts';
+import { ClientRegistry } from '../client/client-registry.ts';
 import type { Config } from '../config/load.ts';
 import type { Settings } from '../config/options.ts';
 import type { OpenConsole } from '../control/console.ts';

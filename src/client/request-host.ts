@@ -1,0 +1,30 @@
+/** What a request stream needs of its client. */
+import type { Counters } from '../control/port.ts';
+import type { Transport } from '../net/transport.ts';
+import type { ServerConnection } from '../server/server-connection.ts';
+import type { PreparedNames } from './prepared.ts';
+
+/** The client that owns the stream. */
+export interface RequestHost {
+  readonly transport: Transport;
+  readonly server: ServerConnection | null;
+  readonly counters: Counters;
+  readonly prepared: PreparedNames;
+  /** 0 = prepared statements pass through unchanged. */
+  readonly maxPrepared: number;
+  readonly maxPacketSize: number;
+  readonly disablePqexec: boolean;
+  /**
+   * Links a server for the next message. Null = not now: the rest is held, and `resumeHeld` comes later (or the
+   * client is gone).
+   */
+  acquire(): ServerConnection | null;
+  /** Bytes (SET) that must precede the next message to the server; taken by the stream. */
+  setup: Buffer | null;
+  /** A linked client with nothing outstanding sends something: a query begins. */
+  onRequest(): void;
+  /** Terminate, or the end of the connection in an orderly way. */
+  onTerminate(): void;
+  /** A message that was forwarded in parts is complete now. */
+  onMessageComplete(): void;
+}

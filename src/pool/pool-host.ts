@@ -1,0 +1,20 @@
+/** The registry as its pools see it. */
+import type { ServerConnection } from '../server/server-connection.ts';
+import type { Log } from '../util/log.ts';
+import type { Pool } from './pool.ts';
+
+/** What a pool needs from outside: time, log, and somebody who opens connections. */
+export interface PoolHost {
+  now(): number;
+  readonly log: Log;
+  /** Log prefix of a server, `S-0x…: db/user@host:port`. */
+  serverLog(server: ServerConnection, pool: Pool): Log;
+  /** Starts a connection for the pool; calls pool.onOpened or pool.onOpenFailed, maybe later (DNS). */
+  open(pool: Pool): void;
+  /** May one more server be opened under the limits of database and user? May evict an idle one elsewhere. */
+  mayOpen(pool: Pool): boolean;
+  /** Counts closings by reason. */
+  countClose(reason: string): void;
+  /** True while no server may be opened at all (shutdown). */
+  readonly stopped: boolean;
+}

@@ -1,0 +1,33 @@
+/** Which replies may come for which message (protocol-flow): the table that reply-stream.ts checks every reply against. */
+import * as c from '../wire/codes.ts';
+import {
+  OWED_BIND,
+  OWED_CLOSE,
+  OWED_DESCRIBE,
+  OWED_EXECUTE,
+  OWED_FUNCTION,
+  OWED_PARSE,
+  OWED_QUERY,
+} from './owed-replies.ts';
+
+/** For each message type: which kinds of owed items it may answer, and which of them it completes (bit = kind). */
+export const ANSWERS = new Uint16Array(256);
+export const ENDS = new Uint16Array(256);
+const bit = (kind: number): number => 1 << kind;
+for (const [type, answers, ends] of [
+  [c.B_PARSE_COMPLETE, bit(OWED_PARSE), bit(OWED_PARSE)],
+  [c.B_BIND_COMPLETE, bit(OWED_BIND), bit(OWED_BIND)],
+  [c.B_CLOSE_COMPLETE, bit(OWED_CLOSE), bit(OWED_CLOSE)],
+  [c.B_PARAMETER_DESCRIPTION, bit(OWED_DESCRIBE), 0],
+  [c.B_ROW_DESCRIPTION, bit(OWED_DESCRIBE) | bit(OWED_QUERY), bit(OWED_DESCRIBE)],
+  [c.B_NO_DATA, bit(OWED_DESCRIBE), bit(OWED_DESCRIBE)],
+  [c.B_EMPTY_QUERY, bit(OWED_EXECUTE) | bit(OWED_QUERY), bit(OWED_EXECUTE)],
+  [c.B_PORTAL_SUSPENDED, bit(OWED_EXECUTE), bit(OWED_EXECUTE)],
+  [c.B_COPY_OUT, bit(OWED_EXECUTE) | bit(OWED_QUERY), 0],
+  [c.B_COPY_DATA, bit(OWED_EXECUTE) | bit(OWED_QUERY), 0],
+  [c.B_COPY_DONE, bit(OWED_EXECUTE) | bit(OWED_QUERY), 0],
+  [c.B_FUNCTION_RESPONSE, bit(OWED_FUNCTION), 0],
+] as const) {
+  ANSWERS[type] = answers;
+  ENDS[type] = ends;
+}
