@@ -33,6 +33,12 @@ function checkNode() {
   }
 }
 
+/** For another system or libc: npm leaves it out here. */
+function isForeign({ os, cpu, libc }) {
+  if (libc !== undefined || (os !== undefined && !os.includes(process.platform))) return true;
+  return cpu !== undefined && !cpu.includes(process.arch);
+}
+
 /** Why npm has to run, or null. Compares contents, so that a touched lock file costs nothing. */
 function whyInstall() {
   if (!existsSync(installedFile)) return 'node_modules is missing';
@@ -43,7 +49,8 @@ function whyInstall() {
   const lockIsNewer = statSync(lockFile).mtimeMs > statSync(installedFile).mtimeMs;
   for (const [name, entry] of Object.entries(wanted)) {
     if (name === '' || installed[name]?.version === entry.version) continue;
-    if (!entry.optional || lockIsNewer) return `package-lock.json asks for ${name} ${entry.version}`;
+    if (!entry.optional || (lockIsNewer && !isForeign(entry)))
+      return `package-lock.json asks for ${name} ${entry.version}`;
   }
   return null;
 }

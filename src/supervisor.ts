@@ -160,7 +160,16 @@ class Supervisor implements RunningPooler {
       log.warning('config file loading failed');
       return { ok: false, diagnostics };
     }
-    const merged = mergeReload(current, config).config;
+    const { config: merged, kept } = mergeReload(current, config);
+    const late = kept.map(
+      (key): Diagnostic => ({
+        level: 'warning',
+        file: current.path,
+        line: 0,
+        message: `parameter ${key} has changed: the new value needs a restart`,
+      }),
+    );
+    logDiagnostics(late, log);
     try {
       this.#worker.reconfigure(merged);
       log.reconfigure(logOptions(merged, overrides));
@@ -173,7 +182,7 @@ class Supervisor implements RunningPooler {
         diagnostics: [...diagnostics, { level: 'error', file: current.path, line: 0, message }],
       };
     }
-    return { ok: true, diagnostics };
+    return { ok: true, diagnostics: [...diagnostics, ...late] };
   }
 }
 

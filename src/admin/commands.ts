@@ -15,6 +15,8 @@ import { done, Refusal } from './outcome.ts';
 export interface Usage {
   readonly text: string;
   readonly doc: string;
+  /** No longer served: documented, but not in SHOW HELP. */
+  readonly removed?: boolean;
   /** Not in PgBouncer: comes after PgBouncer's lines in SHOW HELP. */
   readonly own?: boolean;
 }
@@ -162,7 +164,7 @@ const PAUSE: Command = {
 
 const RESUME: Command = {
   name: 'RESUME',
-  usages: [{ text: 'RESUME [<db>]', doc: 'Ends PAUSE, SUSPEND or KILL: waiting queries run.' }],
+  usages: [{ text: 'RESUME [<db>]', doc: 'Ends PAUSE or KILL: waiting queries run.' }],
   run(words, env, wrong) {
     const database = optionalWord(words, wrong);
     logIssued(env, 'RESUME', database);
@@ -214,9 +216,7 @@ const KILL_CLIENT: Command = {
 
 const SUSPEND: Command = {
   name: 'SUSPEND',
-  usages: [
-    { text: 'SUSPEND', doc: 'Stops reading from all sockets, once buffers are flushed. RESUME ends it.' },
-  ],
+  usages: [{ text: 'SUSPEND', doc: 'Refused, as PgBouncer 1.26 has removed it: use PAUSE.', removed: true }],
   run(words, env, wrong) {
     noWord(words, wrong);
     logIssued(env, 'SUSPEND', null);

@@ -27,10 +27,10 @@ export function usages(): Usage[] {
 /** The NOTICE that answers SHOW HELP; each line of its DETAIL begins with a newline and a tab, as PgBouncer's. */
 export function helpNotice(): ErrorFields {
   const shows = VIEW_LINES.map((line, i) => {
-    const names = line.map((v) => v.name);
+    const names = line.filter((v) => v.unavailable === null).map((v) => v.name);
     return `SHOW ${(i === 0 ? ['HELP', ...names] : names).join('|')}`;
   });
-  const lines = [...shows, ...usages().map((u) => u.text)];
+  const lines = [...shows, ...usages().flatMap((u) => (u.removed === true ? [] : [u.text]))];
   return {
     severity: 'NOTICE',
     sqlstate: '00000',

@@ -86,7 +86,6 @@ export function result(tag: string, rows: readonly Row[]): Outcome {
 
 /** A CommandError with DETAIL or HINT. */
 export class Refusal extends CommandError {
-  readonly detail: string | null;
   readonly hint: string | null;
 
   constructor(
@@ -94,9 +93,8 @@ export class Refusal extends CommandError {
     sqlstate: string,
     more: { readonly detail?: string; readonly hint?: string } = {},
   ) {
-    super(message, sqlstate);
+    super(message, sqlstate, more.detail ?? null);
     this.name = 'Refusal';
-    this.detail = more.detail ?? null;
     this.hint = more.hint ?? null;
   }
 }
@@ -108,10 +106,10 @@ export function errorFields(error: unknown): ErrorFields | null {
   }
   if (!(error instanceof CommandError)) return null;
   const fields: ErrorFields = { severity: 'ERROR', sqlstate: error.sqlstate, message: error.message };
-  if (!(error instanceof Refusal)) return fields;
+  const hint = error instanceof Refusal ? error.hint : null;
   return {
     ...fields,
     ...(error.detail === null ? {} : { detail: error.detail }),
-    ...(error.hint === null ? {} : { hint: error.hint }),
+    ...(hint === null ? {} : { hint }),
   };
 }

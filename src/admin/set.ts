@@ -47,6 +47,13 @@ const IGNORED_PHRASES: readonly (readonly string[])[] = [
 
 export const SET_IGNORED: ErrorFields = { severity: 'NOTICE', sqlstate: '00000', message: 'SET ignored' };
 
+/** PgBouncer takes such a SET in silence. */
+const needsRestart = (key: string): ErrorFields => ({
+  severity: 'NOTICE',
+  sqlstate: '00000',
+  message: `${key} can be changed by a restart only; nothing has changed`,
+});
+
 /** Runs the words after SET. `wrong` makes `invalid command`. */
 export function runSet(words: readonly Token[], env: Environment, wrong: () => PoolerError): Outcome {
   const phrase = IGNORED_PHRASES.find(
@@ -67,7 +74,8 @@ export function runSet(words: readonly Token[], env: Environment, wrong: () => P
   if (!env.who.admin) throw new PoolerError('adminNeeded');
   env.log.log(`SET ${key.text} command issued`);
   env.port.set(key.text, text);
-  return done(`SET ${key.text}=${text}`);
+  const isFixed = env.port.config().some((row) => row.key === key.text && !row.changeable);
+  return done(`SET ${key.text}=${text}`, isFixed ? [needsRestart(key.text)] : []);
 }
 
 /** One value, or several with commas between; null when it is neither. */

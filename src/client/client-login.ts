@@ -220,9 +220,10 @@ export class ClientLogin implements ClientPhaseHandler {
         throw new PoolerError('tooManyUserClients');
       }
     }
-    client.log.log(
-      `login attempt: db=${request.database} user=${request.user} tls=${client.tls === '' ? 'no' : client.tls} replication=${request.replication === 'none' ? 'no' : request.replication}`,
-    );
+    if (registry.config.settings.logConnections)
+      client.log.log(
+        `login attempt: db=${request.database} user=${request.user} tls=${client.tls === '' ? 'no' : client.tls} replication=${request.replication === 'none' ? 'no' : request.replication}`,
+      );
     if (isConsole && this.#sameSystemUser(request)) {
       client.log.log('pgbouncer access from unix socket');
       registry.openConsole(client, true, AUTHENTICATED);

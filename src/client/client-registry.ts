@@ -16,6 +16,7 @@ import { Transport } from '../net/transport.ts';
 import type { Database } from '../pool/database.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { PoolRegistry } from '../pool/registry.ts';
+import { whyWaiting } from '../pool/why-waiting.ts';
 import { withDefaults } from '../server/variables.ts';
 import type { Clock } from '../util/clock.ts';
 import { PoolerError } from '../util/errors.ts';
@@ -282,8 +283,9 @@ export class ClientRegistry {
           const waitMs = client.pool?.limits.queryWaitTimeoutMs ?? 0;
           const age = nowMs - client.connectedMs;
           if (client.database?.paused === true) break;
-          if (loginMs > 0 && age >= loginMs) client.fail('clientLoginTimeoutServerDown');
-          else if (waitMs > 0 && age >= waitMs) client.fail('queryWaitTimeout');
+          if (loginMs > 0 && age >= loginMs)
+            client.fail('clientLoginTimeoutServerDown', '', whyWaiting(client.pool));
+          else if (waitMs > 0 && age >= waitMs) client.fail('queryWaitTimeout', '', whyWaiting(client.pool));
           break;
         }
         case 'idle': {
@@ -322,6 +324,9 @@ export class ClientRegistry {
         const parsed = parseHba(text, authHbaFile);
         for (const found of parsed.diagnostics) log.warning(found.message);
         this.hbaRules = parsed.rules;
+        for (const { method, line } of parsed.rules)
+          if (method === 'ldap')
+            log.warning(`hba line ${line}: ldap is not supported yet, its clients are refused`);
       }
     }
     if (authIdentFile !== null && authIdentFile !== '') {

@@ -13,6 +13,9 @@ export interface ClientTls {
   readonly options: tls.TLSSocketOptions;
 }
 
+/** Without the name of a curve, OpenSSL and the client agree on one. */
+const CURVE_WORDS = new Set(['', 'auto', 'none']);
+
 function file(setting: string, path: string): Buffer {
   try {
     return fs.readFileSync(path);
@@ -38,6 +41,8 @@ export function clientTls(s: Settings): ClientTls | null {
     cert: file('client_tls_cert_file', s.clientTlsCertFile),
     ...(s.clientTlsCaFile === '' ? {} : { ca: file('client_tls_ca_file', s.clientTlsCaFile) }),
     ...(ciphers === null ? {} : { ciphers }),
+    ...(s.clientTlsDheparams === 'auto' ? { dhparam: 'auto' } : {}),
+    ...(CURVE_WORDS.has(s.clientTlsEcdhcurve) ? {} : { ecdhCurve: s.clientTlsEcdhcurve }),
   };
   try {
     const secureContext = tls.createSecureContext({ ...material, ...tlsVersions(s.clientTlsProtocols) });

@@ -10,11 +10,10 @@ import type { Pool } from '../pool/pool.ts';
 import type { PoolUser } from '../pool/user.ts';
 import type { Waiter } from '../pool/waiter.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
-import type { Statement } from '../server/statements.ts';
-import { NO_VARIABLES, type Variables, withVariable } from '../server/variables.ts';
-import { type ErrorCode, PoolerError } from '../util/errors.ts';
+import { NO_VARIABLES, type Variables } from '../server/variables.ts';
+import { ERRORS, type ErrorCode, PoolerError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
-import { type ErrorFields, errorResponse, noticeResponse } from '../wire/backend.ts';
+import { type ErrorFields, errorResponse, noticeResponse, poolerErrorFields } from '../wire/backend.ts';
 import * as c from '../wire/codes.ts';
 import { carryVariables } from './carry-variables.ts';
 import type { ClientRegistry } from './client-registry.ts';
@@ -229,7 +228,8 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     this.server = null;
     this.moveTo('idle');
     (this.pool as Pool).release(server, dirty, nowMs);
-    this.transport.resume();
+    if (this.requests.awaitsStatements) this.onStatementsCertain();
+    else this.transport.resume();
   }
 
   onServerGone(_server: ServerConnection, reason: string): void {
@@ -250,16 +250,17 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   onServerParameter(name: string, value: string): void {
     const i = this.registry.pools.tracked.indexOf(name);
     if (i < 0) return;
-    this.variables = withVariable(this.variables, i, value);
+    this.variables = this.registry.pools.tracked.with(this.variables, i, value);
     if (name === 'application_name') this.applicationName = value;
   }
 
-  onStatementsDropped(): void {
-    this.prepared.clear();
+  get awaitsStatements(): boolean {
+    return this.requests.awaitsStatements;
   }
 
-  onParseLost(name: string, statement: Statement): void {
-    this.prepared.lost(name, statement);
+  onStatementsCertain(): void {
+    this.guarded(() => this.requests.resumeHeld());
+    this.transport.resume();
   }
 
   // --- Waiter
@@ -274,9 +275,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   }
 
   onWaitFailed(error: ErrorFields, reason: string): void {
-    if (this.gone) return;
-    this.tell(error);
-    this.#close(reason, true);
+    if (!this.gone) this.#endWith(error, reason);
   }
 
   onWaitNotice(): void {
@@ -308,12 +307,16 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   // --- ending
 
   /** Refuses or ends the client with one of the proxy's own errors. */
-  fail(code: ErrorCode, argument = ''): void {
+  fail(code: ErrorCode, argument = '', detail = ''): void {
     if (this.gone) return;
-    const error = new PoolerError(code, argument);
-    this.registry.countClose(code);
+    this.#endWith(poolerErrorFields(new PoolerError(code, argument), detail), ERRORS[code].text);
+  }
+
+  /** The last that the client is told; counted as `reason`, which quotes nothing of a client's. */
+  #endWith(error: ErrorFields, reason: string): void {
+    this.registry.countClose(reason);
     if (this.registry.logPoolerErrors) this.log.warning(`pooler error: ${error.message}`);
-    this.tell({ severity: error.severity, sqlstate: error.sqlstate, message: error.message });
+    this.tell(error);
     this.#close(error.message, true);
   }
 

@@ -17,6 +17,7 @@ import {
 } from '../server/owed-replies.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import type { Statement, StatementRegistry } from '../server/statements.ts';
+import { TX_FAILED } from '../wire/codes.ts';
 
 /**
  * Stands in for a name that the client never prepared. No server has it, so PostgreSQL answers 26000 as it would
@@ -67,8 +68,12 @@ export class PreparedNames {
     this.#names.set(name, statement);
     const owed = server.replies.owed;
     if (server.statements.touch(statement)) {
-      owed.push(OWED_PARSE | INVENT, null);
-      return true;
+      if (owed.readies === 0 && server.replies.status !== TX_FAILED) {
+        owed.push(OWED_PARSE | INVENT, { internal: false, statement, clientName: name });
+        return true;
+      }
+      // an aborted transaction refuses a Parse (25P02), and whether it is aborted the server knows best
+      this.#evict(server, statement, out);
     }
     this.#send(server, statement, name, OWED_PARSE, max, out, counters);
     return true;
@@ -110,17 +115,16 @@ export class PreparedNames {
     server.replies.owed.push(OWED_DESCRIBE, null);
   }
 
-  /** A Close of a named statement: never reaches a server. */
-  close(name: string): void {
+  /** A Close of a named statement: never reaches a server, which is `null` or owes the answers before this one. */
+  close(name: string, server: ServerConnection | null): void {
     const statement = this.#names.get(name);
-    if (statement === undefined) return;
-    this.#names.delete(name);
-    this.#registry.release(statement);
-  }
-
-  /** Notes the answer that the proxy gives to a Close itself, in its turn. */
-  oweClose(server: ServerConnection): void {
-    server.replies.owed.push(OWED_CLOSE | INVENT, null);
+    if (statement !== undefined) {
+      this.#names.delete(name);
+      this.#registry.release(statement);
+    }
+    if (server === null) return;
+    const ticket = statement === undefined ? null : { internal: false as const, statement, clientName: name };
+    server.replies.owed.push(OWED_CLOSE | INVENT, ticket);
   }
 
   /** The Parse of `name` failed. */
@@ -128,6 +132,15 @@ export class PreparedNames {
     if (this.#names.get(name) !== statement) return;
     this.#names.delete(name);
     this.#registry.release(statement);
+  }
+
+  /** The Close of `name` was skipped by a server that was skipping to the next Sync. */
+  restore(name: string, statement: Statement): void {
+    const now = this.#names.get(name);
+    if (now === statement) return;
+    if (now !== undefined) this.#registry.release(now);
+    this.#registry.addUse(statement);
+    this.#names.set(name, statement);
   }
 
   /** Forgets all names (DISCARD ALL, DEALLOCATE ALL, disconnect). */
@@ -167,14 +180,16 @@ export class PreparedNames {
     const owed = server.replies.owed;
     server.statements.add(statement);
     const victim = server.statements.victim(max);
-    if (victim !== null) {
-      server.statements.remove(victim);
-      out.add(victim.closeMessage, 0, victim.closeMessage.length, null);
-      owed.push(OWED_CLOSE | SWALLOW, { internal: false, statement: victim, clientName: null });
-    }
+    if (victim !== null) this.#evict(server, victim, out);
     counters.serverParses += 1;
     out.add(statement.parseMessage, 0, statement.parseMessage.length, null);
     owed.push(item, { internal: false, statement, clientName });
+  }
+
+  #evict(server: ServerConnection, statement: Statement, out: OutBuffer): void {
+    server.statements.remove(statement);
+    out.add(statement.closeMessage, 0, statement.closeMessage.length, null);
+    server.replies.owed.push(OWED_CLOSE | SWALLOW, { internal: false, statement, clientName: null });
   }
 
   /** Writes the message [pos, nul) with the name in [nameAt, nul) replaced and the length corrected. */

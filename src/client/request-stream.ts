@@ -44,6 +44,8 @@ export class RequestStream {
   bodyLeft = 0;
   /** Messages are thrown away up to the next Sync (a queued batch was canceled). */
   discarding = false;
+  /** What is held waits for answers to earlier messages; `resumeHeld` goes on. */
+  awaitsStatements = false;
   readonly #host: RequestHost;
   #bodyForward = false;
   /** Start of a message that must be seen whole, or what waits for a server. */
@@ -71,6 +73,7 @@ export class RequestStream {
     const held = this.#held.buffer;
     const n = this.#held.length;
     this.#held.clear();
+    this.awaitsStatements = false;
     this.#walk(held, n, true);
   }
 
@@ -95,6 +98,10 @@ export class RequestStream {
       return;
     }
     this.hold(buffer, 0, n);
+    if (this.awaitsStatements) {
+      this.#host.transport.pause();
+      return;
+    }
     // a large message grows chunk by chunk: look again only when it can be whole
     if (
       this.#held.length < 5 ||
@@ -129,7 +136,7 @@ export class RequestStream {
     this.#wholeBelow = Number.MAX_SAFE_INTEGER;
     while (pos < n) {
       if (n - pos < 5) {
-        if (server !== null) toServer.add(buffer, from, pos, null);
+        if (server !== null) toServer.add(buffer, from, pos, this.#host.transport);
         this.hold(buffer, pos, n);
         this.#wholeBelow = 5;
         from = n;
@@ -162,7 +169,7 @@ export class RequestStream {
         from = this.#resumeAt >= 0 ? this.#resumeAt : Math.min(end, n);
         this.#resumeAt = -1;
       } else if (verdict === HOLD || verdict === WAIT) {
-        if (server !== null) toServer.add(buffer, from, pos, null);
+        if (server !== null) toServer.add(buffer, from, pos, this.#host.transport);
         this.hold(buffer, pos, n);
         from = n;
         break;
@@ -188,7 +195,7 @@ export class RequestStream {
   }
 
   #finish(server: ServerConnection, buffer: Buffer, from: number, n: number): void {
-    toServer.finish(buffer, from, n, null);
+    toServer.finish(buffer, from, n, this.#host.transport);
     server.replies.flushInvented();
     if (!toServer.belowHighWater) this.#host.transport.pause();
   }
@@ -226,7 +233,7 @@ export class RequestStream {
         if (end - pos > NAME_LIMIT) this.#refuse('failedToParse');
         if (end > n) return this.#need(end - pos);
         if (host.maxPrepared === 0 || buffer[pos + 5] !== 0x53 || buffer[pos + 6] === 0) return FORWARD;
-        host.prepared.close(buffer.latin1Slice(pos + 6, end - 1));
+        host.prepared.close(buffer.latin1Slice(pos + 6, end - 1), null);
         host.transport.writeOwned(CLOSE_COMPLETE);
         return DONE;
       case c.F_QUERY:
@@ -267,6 +274,16 @@ export class RequestStream {
     return HOLD;
   }
 
+  /**
+   * The message names a statement, and a Parse or Close of an earlier batch has no answer yet: if it fails, this name
+   * means something else. Reading stops until the answer is there; the server has the Sync, so it will come.
+   */
+  #awaitStatements(): number {
+    this.awaitsStatements = true;
+    this.#host.transport.pause();
+    return HOLD;
+  }
+
   /** A message of a client with a server; `from` = start of what has not been handed on yet. */
   #linked(
     buffer: Buffer,
@@ -290,7 +307,8 @@ export class RequestStream {
           if (n - pos < 6) return this.#need(6);
           if (buffer[pos + 5] !== 0) {
             if (end > n) return this.#need(end - pos);
-            toServer.add(buffer, from, pos, null);
+            if (owed.unsure > 0) return this.#awaitStatements();
+            toServer.add(buffer, from, pos, this.#host.transport);
             if (!host.prepared.parse(buffer, pos, end, server, max, toServer, host.counters)) {
               this.#refuse('failedToParse');
             }
@@ -306,7 +324,8 @@ export class RequestStream {
         if (end > n) return this.#need(end - pos);
         if (max > 0 && buffer[pos + 5] === 0x53 && buffer[pos + 6] !== 0) {
           if (buffer[end - 1] !== 0) this.#refuse('failedToParse');
-          toServer.add(buffer, from, pos, null);
+          if (owed.unsure > 0) return this.#awaitStatements();
+          toServer.add(buffer, from, pos, this.#host.transport);
           host.prepared.describe(buffer, pos, end, server, max, toServer, host.counters);
           return DONE;
         }
@@ -320,9 +339,9 @@ export class RequestStream {
         if (end > n) return this.#need(end - pos);
         if (max > 0 && buffer[pos + 5] === 0x53 && buffer[pos + 6] !== 0) {
           if (buffer[end - 1] !== 0) this.#refuse('failedToParse');
-          toServer.add(buffer, from, pos, null);
-          host.prepared.close(buffer.latin1Slice(pos + 6, end - 1));
-          host.prepared.oweClose(server);
+          if (owed.unsure > 0) return this.#awaitStatements();
+          toServer.add(buffer, from, pos, this.#host.transport);
+          host.prepared.close(buffer.latin1Slice(pos + 6, end - 1), server);
           return DONE;
         }
         owed.push(OWED_CLOSE, null);
@@ -344,7 +363,7 @@ export class RequestStream {
       case c.F_FLUSH:
         return FORWARD;
       case c.F_TERMINATE:
-        toServer.finish(buffer, from, pos, null);
+        toServer.finish(buffer, from, pos, this.#host.transport);
         host.onTerminate();
         return STOP;
       default:
@@ -369,7 +388,11 @@ export class RequestStream {
       server.replies.owed.push(OWED_BIND, null);
       return FORWARD;
     }
-    toServer.add(buffer, from, pos, null);
+    if (server.replies.owed.unsure > 0) {
+      host.counters.binds -= 1;
+      return this.#awaitStatements();
+    }
+    toServer.add(buffer, from, pos, this.#host.transport);
     host.prepared.bind(buffer, pos, nameAt, nul, end, server, host.maxPrepared, toServer, host.counters);
     this.#resumeAt = nul;
     return DONE;

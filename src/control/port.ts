@@ -204,10 +204,12 @@ export type ShutdownMode = 'immediate' | 'wait_for_servers' | 'wait_for_clients'
 /** A command refused: `message` is PgBouncer's text, sent as ERROR with `sqlstate`. */
 export class CommandError extends Error {
   readonly sqlstate: string;
-  constructor(message: string, sqlstate = '08P01') {
+  readonly detail: string | null;
+  constructor(message: string, sqlstate = '08P01', detail: string | null = null) {
     super(message);
     this.name = 'CommandError';
     this.sqlstate = sqlstate;
+    this.detail = detail;
   }
 }
 

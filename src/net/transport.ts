@@ -21,6 +21,8 @@ export const SERVER_READ_SIZE = 64 * 1024;
 export const HIGH_WATER = 256 * 1024;
 /** Ranges up to this size are copied through a string; measured to be the cheapest public path. */
 const SMALL = 4096;
+/** A client's chunk of at least this size makes it a bulk sender, one below half of it ends that. */
+const BULK_CHUNK = CLIENT_READ_SIZE;
 /** After our last bytes, how long a peer that does not close may keep the socket. */
 const LINGER_MS = 2000;
 
@@ -47,6 +49,7 @@ function onRead(this: OwnedSocket, n: number, buffer: Uint8Array): boolean {
   const transport = this.transport;
   if (transport === undefined || transport.closed) return true;
   transport.handler.onData(buffer as Buffer, n);
+  if (n >= BULK_CHUNK ? !transport.bulk : transport.bulk) transport.setBulk(n);
   return true;
 }
 
@@ -77,17 +80,22 @@ export class Transport {
   paused = false;
   /** Every write must be copied (TLS keeps what it is given). */
   copies = false;
-  /** Own read buffer (servers), null = shared or plain events. */
+  /** A client that is sending much (COPY, large values): reads into a buffer of its own for as long as that lasts. */
+  bulk = false;
+  /** Own read buffer (servers, bulk senders), null = the shared one or plain events. */
   #readBuffer: Buffer | null = null;
+  readonly #isServer: boolean;
 
-  private constructor(handler: TransportHandler) {
+  private constructor(handler: TransportHandler, isServer: boolean) {
     this.handler = handler;
+    this.#isServer = isServer;
+
     this.socket = undefined as unknown as net.Socket;
   }
 
   /** Takes over an accepted socket (paused by the listener, nothing read yet). */
   static adopt(accepted: net.Socket, handler: TransportHandler): Transport {
-    const transport = new Transport(handler);
+    const transport = new Transport(handler, false);
     const handle = (accepted as AcceptedSocket)._handle;
     if (handle !== null && handle !== undefined && typeof handle.useUserBuffer === 'function') {
       (accepted as AcceptedSocket)._handle = null;
@@ -95,7 +103,7 @@ export class Transport {
       const options = {
         handle,
         writableHighWaterMark: HIGH_WATER,
-        onread: { buffer: sharedReadBuffer, callback: onRead },
+        onread: { buffer: () => transport.#readBuffer ?? sharedReadBuffer, callback: onRead },
       };
       transport.#own(new net.Socket(options as unknown as net.SocketConstructorOpts));
     } else {
@@ -111,7 +119,7 @@ export class Transport {
    * `handler.onGone`.
    */
   static connect(where: net.NetConnectOpts, handler: TransportHandler, onConnect: () => void): Transport {
-    const transport = new Transport(handler);
+    const transport = new Transport(handler, true);
     transport.#readBuffer = Buffer.allocUnsafeSlow(SERVER_READ_SIZE);
     const options = {
       ...where,
@@ -166,6 +174,13 @@ export class Transport {
   /** Writes a buffer that nobody will change any more. */
   writeOwned(bytes: Buffer): boolean {
     return this.closed || this.socket.write(bytes);
+  }
+
+  /** Called when a chunk of `n` bytes does not fit the way this socket is read. */
+  setBulk(n: number): void {
+    if (this.#isServer || (this.bulk && n >= BULK_CHUNK / 2)) return;
+    this.bulk = !this.bulk;
+    this.#readBuffer = this.bulk ? Buffer.allocUnsafeSlow(SERVER_READ_SIZE) : null;
   }
 
   /** The current read buffer stays with the kernel; reads go on into a fresh one. */

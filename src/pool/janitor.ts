@@ -4,8 +4,10 @@
  */
 import type { ServerConnection } from '../server/server-connection.ts';
 import { PoolerError } from '../util/errors.ts';
+import { poolerErrorFields } from '../wire/backend.ts';
 import type { Pool } from './pool.ts';
 import { isTooOld } from './retire.ts';
+import { whyWaiting } from './why-waiting.ts';
 
 /** One sweep over one pool. */
 export function sweepPool(pool: Pool, nowMs: number): void {
@@ -28,11 +30,9 @@ function sweepWaiters(pool: Pool, nowMs: number): void {
   for (const waiter of [...pool.waiters]) {
     const waited = nowMs - waiter.waitingSinceMs;
     if (queryWaitTimeoutMs > 0 && waited >= queryWaitTimeoutMs) {
-      const e = new PoolerError('queryWaitTimeout');
-      pool.failWaiter(waiter, { severity: e.severity, sqlstate: e.sqlstate, message: e.message });
+      pool.failWaiter(waiter, poolerErrorFields(new PoolerError('queryWaitTimeout'), whyWaiting(pool)));
     } else if (queryTimeoutMs > 0 && waited >= queryTimeoutMs) {
-      const e = new PoolerError('queryTimeoutWaiting');
-      pool.failWaiter(waiter, { severity: e.severity, sqlstate: e.sqlstate, message: e.message });
+      pool.failWaiter(waiter, poolerErrorFields(new PoolerError('queryTimeoutWaiting'), whyWaiting(pool)));
     } else if (queryWaitNotifyMs > 0 && waited >= queryWaitNotifyMs && !waiter.waitNotified) {
       waiter.waitNotified = true;
       waiter.onWaitNotice();

@@ -11,10 +11,12 @@ export interface PoolHost {
   serverLog(server: ServerConnection, pool: Pool): Log;
   /** Starts a connection for the pool; calls pool.onOpened or pool.onOpenFailed, maybe later (DNS). */
   open(pool: Pool): void;
-  /** May one more server be opened under the limits of database and user? May evict an idle one elsewhere. */
-  mayOpen(pool: Pool): boolean;
+  /** May one more server be opened under the limits of database and user? With `evict` idle ones elsewhere make room. */
+  mayOpen(pool: Pool, evict: boolean): boolean;
   /** Counts closings by reason. */
   countClose(reason: string): void;
+  /** log_connections. */
+  readonly logConnections: boolean;
   /** True while no server may be opened at all (shutdown). */
   readonly stopped: boolean;
 }

@@ -4,10 +4,11 @@
  * duties in janitor.ts.
  */
 import type { Counters } from '../control/port.ts';
-import type { ServerConnection, ServerOwner } from '../server/server-connection.ts';
+import { localEnd, type ServerConnection, type ServerOwner } from '../server/server-connection.ts';
 import { Deque } from '../util/deque.ts';
 import { PoolerError } from '../util/errors.ts';
 import { Histogram } from '../util/histogram.ts';
+import type { ErrorFields } from '../wire/backend.ts';
 import type { ServerError } from '../wire/fields.ts';
 import { ServerCancel } from './cancel.ts';
 import { newCounters } from './counters.ts';
@@ -48,6 +49,8 @@ export class Pool implements ServerOwner {
   retryAtMs = 0;
   /** What PostgreSQL said to the last login, null = it worked, or it was not PostgreSQL that failed. */
   lastLoginError: ServerError | null = null;
+  /** Why the last attempt to get a server failed, whoever's fault; '' = it worked. */
+  lastFailure = '';
   lastActiveMs = 0;
   /** When a server was last closed for its age. */
   lastRetiredMs = Number.NEGATIVE_INFINITY;
@@ -94,7 +97,7 @@ export class Pool implements ServerOwner {
   }
 
   /** Takes the waiter out of the queue and tells it why. */
-  failWaiter(waiter: Waiter, error: { severity: string; sqlstate: string; message: string }): void {
+  failWaiter(waiter: Waiter, error: ErrorFields): void {
     this.forget(waiter);
     waiter.onWaitFailed(error, error.message);
   }
@@ -139,7 +142,9 @@ export class Pool implements ServerOwner {
     this.connecting -= 1;
     this.retryAtMs = 0;
     this.lastLoginError = null;
+    this.lastFailure = '';
     const log = this.#host.serverLog(server, this);
+    if (this.#host.logConnections) log.log(`new connection to server (from ${localEnd(server)})`);
     if (server.tls !== '') log.log(`SSL established: ${server.tls}`);
     if (this.welcome === null) this.welcome = server.welcome;
     server.moveTo('tested');
@@ -157,6 +162,7 @@ export class Pool implements ServerOwner {
   onServerLoginFailed(server: ServerConnection, reason: string, error: ServerError | null): void {
     const now = this.#host.now();
     this.lastLoginError = error;
+    this.lastFailure = reason;
     this.retryAtMs = now + this.limits.serverLoginRetryMs;
     this.#host.serverLog(server, this).warning(reason);
     // a starting or stopping server, or one that cannot be reached, may come back: clients keep waiting
@@ -205,6 +211,7 @@ export class Pool implements ServerOwner {
     this.connecting -= 1;
     this.database.servers -= 1;
     this.user.servers -= 1;
+    this.lastFailure = reason;
     this.retryAtMs = this.#host.now() + this.limits.serverLoginRetryMs;
     this.#host.log.warning(`${this.database.name}/${this.user.name}: ${reason}`);
     this.#host.countClose(reason);
@@ -215,13 +222,14 @@ export class Pool implements ServerOwner {
   wantServers(): void {
     if (this.#host.stopped || this.database.paused) return;
     if (this.used.size > 0 && this.idle.size === 0) this.#testUsed();
-    const demand = this.waiters.count + (this.welcome === null && this.loginWaiters.size > 0 ? 1 : 0);
-    while (this.connecting < demand && this.#mayOpen()) this.openOne();
+    const logins = this.welcome === null && this.loginWaiters.size > 0 ? 1 : 0;
+    const demand = this.waiters.count + logins - this.#soonFree();
+    while (this.connecting < demand && this.#mayOpen(true)) this.openOne();
   }
 
   /** One more server towards min_pool_size; never evicts. */
   openForMinimum(): void {
-    if (this.#host.stopped || this.database.paused || !this.#mayOpen()) return;
+    if (this.#host.stopped || this.database.paused || !this.#mayOpen(false)) return;
     this.openOne();
   }
 
@@ -298,22 +306,28 @@ export class Pool implements ServerOwner {
 
   // --- inside
 
-  #mayOpen(): boolean {
+  /** `evict` = an idle server of another pool may be closed to make room. */
+  #mayOpen(evict: boolean): boolean {
     const limits = this.limits;
     const now = this.#host.now();
     if (this.connecting >= limits.maxConnecting || now < this.retryAtMs) return false;
     const size = this.size;
-    if (this.welcome === null && size === 0) return true;
-    if (size >= limits.poolSize) {
-      const oldest = this.waiters.oldest();
-      const waited = oldest === null ? 0 : now - oldest.waitingSinceMs;
-      if (limits.reserveSize <= 0 || limits.reserveTimeoutMs <= 0) return false;
-      if (size >= limits.poolSize + limits.reserveSize || waited < limits.reserveTimeoutMs) return false;
-      if (!this.#host.mayOpen(this)) return false;
-      this.#host.log.warning(`${this.database.name}/${this.user.name}: taking connection from reserve_pool`);
-      return true;
-    }
-    return this.#host.mayOpen(this);
+    const first = this.welcome === null && size === 0;
+    if (first || size < limits.poolSize) return this.#host.mayOpen(this, evict);
+    if (limits.reserveSize <= 0 || limits.reserveTimeoutMs <= 0) return false;
+    const oldest = this.waiters.oldest();
+    const waited = oldest === null ? 0 : now - oldest.waitingSinceMs;
+    if (size >= limits.poolSize + limits.reserveSize || waited < limits.reserveTimeoutMs) return false;
+    if (!this.#host.mayOpen(this, evict)) return false;
+    this.#host.log.warning(`${this.database.name}/${this.user.name}: taking connection from reserve_pool`);
+    return true;
+  }
+
+  /** Servers in a check or reset: they will be free in a moment. */
+  #soonFree(): number {
+    let n = 0;
+    for (const server of this.servers) if (server.state === 'tested') n += 1;
+    return n;
   }
 
   #usable(except: ServerConnection): number {
@@ -344,7 +358,7 @@ export class Pool implements ServerOwner {
   }
 
   #testUsed(): void {
-    let wanted = this.waiters.count;
+    let wanted = this.waiters.count - this.#soonFree();
     while (wanted > 0 && this.used.size > 0) {
       const server = this.used.popBack();
       if (server === undefined) return;

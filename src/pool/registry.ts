@@ -117,6 +117,10 @@ export class PoolRegistry implements PoolHost {
     return this.#deps.clock.now();
   }
 
+  get logConnections(): boolean {
+    return this.config.settings.logConnections;
+  }
+
   serverLog(server: ServerConnection, pool: Pool): Log {
     return this.#deps.serverLog(server, pool);
   }
@@ -125,17 +129,28 @@ export class PoolRegistry implements PoolHost {
     this.#deps.countClose(reason);
   }
 
-  mayOpen(pool: Pool): boolean {
+  mayOpen(pool: Pool, evict: boolean): boolean {
     const { maxDbConnections, maxUserConnections } = pool.limits;
     const { database, user } = pool;
-    if (maxDbConnections > 0 && database.servers >= maxDbConnections) {
-      if (!this.#evict([...database.pools.values()], pool, 'evicted for max_db_connections')) return false;
-    }
-    if (maxUserConnections > 0 && user.servers >= maxUserConnections) {
-      const mine = [...this.pools()].filter((other) => other.user === user);
-      if (!this.#evict(mine, pool, 'evicted for max_user_connections')) return false;
-    }
-    return true;
+    const room = (
+      limit: number,
+      counted: { servers: number },
+      pools: () => Pool[],
+      reason: string,
+    ): boolean => {
+      if (limit <= 0) return true;
+      while (evict && counted.servers >= limit && this.#evict(pools(), pool, reason));
+      return counted.servers < limit;
+    };
+    const users = (): Pool[] => [...this.pools()].filter((other) => other.user === user);
+    return (
+      room(
+        maxDbConnections,
+        database,
+        () => [...database.pools.values()],
+        'evicted for max_db_connections',
+      ) && room(maxUserConnections, user, users, 'evicted for max_user_connections')
+    );
   }
 
   open(pool: Pool): void {
@@ -301,12 +316,15 @@ export class PoolRegistry implements PoolHost {
     pool.onOpenFailed(error instanceof Error ? error.message : String(error));
   }
 
+  /** Closes the server that has been free longest in the other pools; false = there is none. */
   #evict(pools: readonly Pool[], wanting: Pool, reason: string): boolean {
     let oldest: ServerConnection | null = null;
     for (const pool of pools) {
-      if (pool === wanting) continue;
-      for (const server of pool.idle) {
-        if (oldest === null || server.lastUsedMs < oldest.lastUsedMs) oldest = server;
+      if (pool === wanting || pool.waiters.count > 0) continue;
+      for (const free of [pool.idle, pool.used]) {
+        for (const server of free) {
+          if (oldest === null || server.lastUsedMs < oldest.lastUsedMs) oldest = server;
+        }
       }
     }
     oldest?.close(reason);

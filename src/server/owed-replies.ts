@@ -25,11 +25,11 @@ export const SWALLOW = 0x30;
 /** Nothing was sent: the proxy answers this itself when its turn comes. */
 export const INVENT = 0x40;
 
-/** A Parse or an eviction's Close that was sent: what to undo when the server skips or refuses it. */
+/** A Parse or Close, sent or answered by the proxy: what to undo when the server skips or refuses it. */
 export interface StatementTicket {
   readonly internal: false;
   readonly statement: Statement;
-  /** The client's own name for a Parse that it sent itself, else null. */
+  /** The client's own name when the message was its own, null when the proxy put it in. */
   readonly clientName: string | null;
 }
 
@@ -44,6 +44,11 @@ export interface InternalQuery {
   onDone(error: string | null): void;
 }
 
+function endsInReady(item: number): boolean {
+  const kind = item & KIND;
+  return kind === OWED_SYNC || kind === OWED_QUERY || kind === OWED_FUNCTION;
+}
+
 export class OwedReplies {
   #kinds = new Uint8Array(32);
   #references: OwedReference[] = new Array(32).fill(null);
@@ -51,13 +56,28 @@ export class OwedReplies {
   length = 0;
   /** Syncs taken off by dropSyncsOfCopy for the copy that is running. */
   droppedSyncs = 0;
+  /** ReadyForQuerys that the client is owed. */
+  readies = 0;
+  /** Tickets in the queue. */
+  #tickets = 0;
+  /**
+   * Tickets before a Sync in the queue. While there are some, an error may still take back what has been noted about
+   * statements, and what comes after that Sync would be served all the same: whoever names a statement must wait.
+   */
+  unsure = 0;
 
   /** Appends an item (kind | flags). */
   push(item: number, reference: OwedReference): void {
     if (this.length === this.#kinds.length) this.#grow();
     const at = (this.#head + this.length) & (this.#kinds.length - 1);
     this.#kinds[at] = item;
-    if (reference !== null) this.#references[at] = reference;
+    if (reference !== null) {
+      this.#references[at] = reference;
+      if (!reference.internal) this.#tickets += 1;
+    } else if (endsInReady(item)) {
+      this.readies += 1;
+      if ((item & KIND) === OWED_SYNC) this.unsure = this.#tickets;
+    }
     this.length += 1;
   }
 
@@ -80,7 +100,16 @@ export class OwedReplies {
   /** Takes the oldest item off. */
   pop(): void {
     const at = this.#head;
-    if (this.#references[at] !== null) this.#references[at] = null;
+    const reference = this.#references[at] ?? null;
+    if (reference !== null) {
+      this.#references[at] = null;
+      if (!reference.internal) {
+        this.#tickets -= 1;
+        if (this.unsure > 0) this.unsure -= 1;
+      }
+    } else if (endsInReady(this.#kinds[at] as number)) {
+      this.readies -= 1;
+    }
     this.#head = (at + 1) & (this.#kinds.length - 1);
     this.length -= 1;
   }
@@ -88,6 +117,11 @@ export class OwedReplies {
   /** Kind and flags of the i-th oldest item. */
   at(i: number): number {
     return this.#kinds[(this.#head + i) & (this.#kinds.length - 1)] as number;
+  }
+
+  /** Reference of the i-th oldest item. */
+  referenceAt(i: number): OwedReference {
+    return this.#references[(this.#head + i) & (this.#kinds.length - 1)] ?? null;
   }
 
   /**
@@ -99,18 +133,24 @@ export class OwedReplies {
     const mask = this.#kinds.length - 1;
     let kept = 1;
     let ended = false;
+    let tickets = 0;
     this.droppedSyncs = 0;
+    this.unsure = 0;
     for (let i = 1; i < this.length; i++) {
       const from = (this.#head + i) & mask;
       const item = this.#kinds[from] as number;
       if (!ended && (item & KIND) === OWED_COPY_END) ended = true;
       else if (!ended && (item & KIND) === OWED_SYNC) {
         this.droppedSyncs += 1;
+        this.readies -= 1;
         continue;
       }
       const to = (this.#head + kept) & mask;
       this.#kinds[to] = item;
-      this.#references[to] = this.#references[from] ?? null;
+      const reference = this.#references[from] ?? null;
+      this.#references[to] = reference;
+      if (reference !== null && !reference.internal) tickets += 1;
+      else if ((item & KIND) === OWED_SYNC) this.unsure = tickets;
       kept += 1;
     }
     for (let i = kept; i < this.length; i++) this.#references[(this.#head + i) & mask] = null;

@@ -3,15 +3,26 @@ import type { Transport } from '../net/transport.ts';
 import type { ServerError } from '../wire/fields.ts';
 import type { Statement } from './statements.ts';
 
+/** The names under which a client knows its prepared statements. */
+export interface StatementNames {
+  /** The client's own Parse failed or was skipped: its name is free again. */
+  lost(clientName: string, statement: Statement): void;
+  /** The client's own Close was skipped: its name means the statement again. */
+  restore(clientName: string, statement: Statement): void;
+  /** DISCARD ALL or DEALLOCATE ALL of the client has succeeded. */
+  clear(): void;
+}
+
 /** What a server's replies are forwarded to. */
 export interface ReplyPeer {
   readonly transport: Transport;
+  readonly prepared: StatementNames;
   /** A reported parameter changed by the client's own doing; the message is forwarded. */
   onServerParameter(name: string, value: string): void;
-  /** DISCARD ALL or DEALLOCATE ALL of the client has succeeded. */
-  onStatementsDropped(): void;
-  /** The client's own Parse failed or was skipped: its name is free again. */
-  onParseLost(clientName: string, statement: Statement): void;
+  /** The client holds a message until it is certain which statements exist. */
+  readonly awaitsStatements: boolean;
+  /** It is. */
+  onStatementsCertain(): void;
 }
 
 /** The server connection that owns the stream. Calls come between messages, with all output flushed. */

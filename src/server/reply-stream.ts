@@ -25,6 +25,7 @@ import {
 } from './owed-replies.ts';
 import type { ReplyEvents, ReplyPeer } from './reply-events.ts';
 import { ANSWERS, ENDS } from './reply-table.ts';
+import { dropSkipped } from './skipped.ts';
 
 /** Messages above this are not held whole; a small message of such a size is a protocol violation. */
 const HOLD_LIMIT = 1024 * 1024;
@@ -151,6 +152,7 @@ export class ReplyStream {
     if (peer !== null) {
       toClient.finish(buffer, from, n, this.#transport);
       if (!toClient.belowHighWater) this.#transport.pause();
+      if (peer.awaitsStatements && owed.unsure === 0) peer.onStatementsCertain();
     }
   }
 
@@ -313,7 +315,7 @@ export class ReplyStream {
     this.copyIn = false;
     if (this.skipping) {
       this.skipping = false;
-      while (owed.length > 0 && (owed.peek() & KIND) !== OWED_SYNC) this.#lose();
+      dropSkipped(owed, this.#events, this.peer);
       if (owed.length === 0 && owed.droppedSyncs > 0) {
         // the copy failed before the server came to the Sync that we had counted as ignored
         owed.droppedSyncs -= 1;
@@ -334,20 +336,6 @@ export class ReplyStream {
     while ((owed.peek() & KIND) === OWED_COPY_END) owed.pop();
     this.#settled = owed.length === 0;
     return (head & SWALLOW) === SWALLOW || this.peer === null ? SKIP : FORWARD;
-  }
-
-  /** Drops an item that the server has skipped after an error. */
-  #lose(): void {
-    const item = this.owed.peek();
-    const reference = this.owed.reference();
-    this.owed.pop();
-    if ((item & INVENT) !== 0 || reference === null || reference.internal) return;
-    if ((item & KIND) === OWED_CLOSE) {
-      this.#events.onCloseLost(reference.statement);
-    } else if ((item & KIND) === OWED_PARSE) {
-      this.#events.onParseLost(reference.statement);
-      if (reference.clientName !== null) this.peer?.onParseLost(reference.clientName, reference.statement);
-    }
   }
 
   #error(buffer: Buffer, pos: number, end: number, head: number): number {
@@ -387,7 +375,7 @@ export class ReplyStream {
     const tag = buffer.latin1Slice(pos + 5, end - 1);
     if (tag !== 'DISCARD ALL' && tag !== 'DEALLOCATE ALL') return;
     this.#events.onStatementsDropped();
-    if (this.peer !== null && (this.owed.peek() & SWALLOW) !== SWALLOW) this.peer.onStatementsDropped();
+    if (this.peer !== null && (this.owed.peek() & SWALLOW) !== SWALLOW) this.peer.prepared.clear();
   }
 
   #break(reason: string): number {

@@ -4,6 +4,7 @@
  * is the pool's.
  */
 import { Transport, type TransportHandler } from '../net/transport.ts';
+import { describeCode } from '../util/system-error.ts';
 import { decodeRow, type ServerError } from '../wire/fields.ts';
 import { query } from '../wire/frontend.ts';
 import { type LoginEvents, type LoginRequest, type LoginResult, ServerLogin } from './login.ts';
@@ -12,7 +13,7 @@ import type { ReplyEvents, ReplyPeer } from './reply-events.ts';
 import { ReplyStream } from './reply-stream.ts';
 import { SERVER_MOVES, type ServerState } from './server-states.ts';
 import { ServerStatements, type Statement, type StatementRegistry } from './statements.ts';
-import { NO_VARIABLES, type TrackedParameters, type Variables, withVariable } from './variables.ts';
+import { NO_VARIABLES, type TrackedParameters, type Variables } from './variables.ts';
 
 /** The client that a server is linked to. */
 export interface ServerPeer extends ReplyPeer {
@@ -183,7 +184,10 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
   onGone(reason: string): void {
     if (this.closed) return;
     if (this.#login !== null) {
-      const text = reason === '' ? 'server closed the connection during login' : `connect failed: ${reason}`;
+      const text =
+        reason === ''
+          ? 'server closed the connection during login'
+          : `connect failed: ${describeCode(reason)}`;
       this.onLoginFailed(text, null);
       return;
     }
@@ -263,6 +267,14 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
 
   #setVariable(name: string, value: string): void {
     const i = this.#tracked.indexOf(name);
-    if (i >= 0) this.variables = withVariable(this.variables, i, value);
+    if (i >= 0) this.variables = this.#tracked.with(this.variables, i, value);
   }
+}
+
+/** Our end of its socket, as PgBouncer logs it. */
+export function localEnd(server: ServerConnection): string {
+  const { address, transport } = server;
+  if (address.unixPath !== null) return 'unix';
+  const { localAddress = '', localPort = 0 } = transport.socket;
+  return `${localAddress.includes(':') ? `[${localAddress}]` : localAddress}:${localPort}`;
 }

@@ -53,7 +53,9 @@ export class StatementRegistry {
     return statement;
   }
 
+  /** One use more, also of a statement whose last one was released a moment ago. */
   addUse(statement: Statement): void {
+    if (statement.uses === 0 && !this.#byKey.has(statement.key)) this.#byKey.set(statement.key, statement);
     statement.uses += 1;
   }
 

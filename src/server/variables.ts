@@ -30,11 +30,15 @@ const FOLDED = new Set([
 /** Values that can become invalid while clients hold them (a role may be dropped): never applied blindly. */
 const NEVER_ASSUMED = new Set(['session_authorization']);
 
+/** Different sets that are shared; more of them only cost comparisons. */
+const REMEMBERED_SETS = 1000;
+
 /** The parameters tracked by this process: the list above and `track_extra_parameters`. */
 export class TrackedParameters {
   readonly names: readonly string[];
   readonly #index = new Map<string, number>();
   readonly #folded: readonly boolean[];
+  readonly #known = new Map<string, Variables>();
 
   constructor(extra: readonly string[]) {
     const names = [...TRACKED_PARAMETERS];
@@ -53,6 +57,19 @@ export class TrackedParameters {
     return this.#index.get(name.toLowerCase()) ?? -1;
   }
 
+  /** `variables` with one value changed; equal sets come out as the same object (as long as they are remembered). */
+  with(variables: Variables, i: number, value: string): Variables {
+    const next = [...variables];
+    while (next.length <= i) next.push(undefined);
+    next[i] = value;
+    const key = next.map((one) => (one === undefined ? '' : `=${one}`)).join('\0');
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    if (this.#known.size >= REMEMBERED_SETS) this.#known.clear();
+    this.#known.set(key, next);
+    return next;
+  }
+
   sameValue(i: number, a: string, b: string): boolean {
     return a === b || (this.#folded[i] === true && a.toLowerCase() === b.toLowerCase());
   }
@@ -62,14 +79,6 @@ export class TrackedParameters {
 export type Variables = readonly (string | undefined)[];
 
 export const NO_VARIABLES: Variables = [];
-
-/** A copy of `variables` with one value changed. */
-export function withVariable(variables: Variables, i: number, value: string): Variables {
-  const next = [...variables];
-  while (next.length <= i) next.push(undefined);
-  next[i] = value;
-  return next;
-}
 
 /** `wanted` where it says something, else `base`. */
 export function withDefaults(wanted: Variables, base: Variables): Variables {

@@ -11,10 +11,19 @@ interface ErrorRow {
   readonly severity: Severity;
   /** `%s` is replaced by the argument. */
   readonly text: string;
+  /** What to do about it, where PgBouncer's text leaves the reader alone with it. */
+  readonly hint?: string;
 }
 
-const fatal = (text: string, sqlstate = '08P01'): ErrorRow => ({ sqlstate, severity: 'FATAL', text });
+const fatal = (text: string, sqlstate = '08P01', hint?: string): ErrorRow => ({
+  sqlstate,
+  severity: 'FATAL',
+  text,
+  ...(hint === undefined ? {} : { hint }),
+});
 const error = (text: string, sqlstate = '08P01'): ErrorRow => ({ sqlstate, severity: 'ERROR', text });
+
+const IGNORABLE = 'A parameter that is listed in ignore_startup_parameters is dropped instead of refused.';
 
 export const ERRORS = {
   // startup and login
@@ -23,12 +32,16 @@ export const ERRORS = {
   passwordAuthFailed: fatal('password authentication failed for user "%s"', '28P01'),
   trustAuthFailed: fatal('"trust" authentication failed', '28000'),
   noSuchUser: fatal('no such user', '28000'),
-  bouncerConfigError: fatal('bouncer config error'),
+  bouncerConfigError: fatal('bouncer config error', '08P01', 'The log of the pooler says what is wrong.'),
   loginRejected: fatal('login rejected', '28000'),
-  noAuthMethod: fatal('no authentication method is found', '28000'),
+  noAuthMethod: fatal(
+    'no authentication method is found',
+    '28000',
+    'No line of auth_hba_file is for this user, database and address.',
+  ),
   unixLoginRejected: fatal('unix socket login rejected', '28000'),
   certAuthFailed: fatal('certificate authentication failed', '28000'),
-  notAllowed: fatal('not allowed', '42501'),
+  notAllowed: fatal('not allowed', '42501', 'The console is for users of admin_users and stats_users.'),
   sslRequired: fatal('SSL required', '28000'),
   oldProtocol: fatal('old V2 protocol not supported'),
   sslInsideSsl: fatal('SSL req inside SSL'),
@@ -39,8 +52,8 @@ export const ERRORS = {
   badStartupLayout: fatal('invalid startup packet layout: expected terminator as last byte'),
   resentStartup: fatal('client re-sent startup pkt'),
   unknownPacket: fatal('unknown pkt'),
-  unsupportedStartupParameter: fatal('unsupported startup parameter: %s'),
-  unsupportedOptionsParameter: fatal('unsupported startup parameter in options: %s'),
+  unsupportedStartupParameter: fatal('unsupported startup parameter: %s', '08P01', IGNORABLE),
+  unsupportedOptionsParameter: fatal('unsupported startup parameter in options: %s', '08P01', IGNORABLE),
   unsupportedOptions: fatal(
     "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed",
   ),
@@ -73,7 +86,11 @@ export const ERRORS = {
   invalidServerParameter: fatal('invalid server parameter'),
   serverCrashed: fatal('server conn crashed?', '08006'),
   serverProtocol: fatal('unexpected response from server', '08P01'),
-  pqexecDisallowed: fatal('PQexec disallowed'),
+  pqexecDisallowed: fatal(
+    'PQexec disallowed',
+    '08P01',
+    'disable_pqexec refuses the simple query protocol: use parameters or prepared statements.',
+  ),
   adminDisconnect: fatal('admin forced disconnect', '57P01'),
   databaseRemoved: fatal('database removed', '57P01'),
   databaseChanged: fatal('database configuration changed', '57P01'),
@@ -91,6 +108,7 @@ export class PoolerError extends Error {
   readonly sqlstate: string;
   readonly severity: Severity;
   readonly argument: string;
+  readonly hint: string | undefined;
 
   /** `argument` replaces `%s` of the row's text. */
   constructor(code: ErrorCode, argument = '') {
@@ -101,5 +119,6 @@ export class PoolerError extends Error {
     this.argument = argument;
     this.sqlstate = row.sqlstate;
     this.severity = row.severity;
+    this.hint = row.hint;
   }
 }

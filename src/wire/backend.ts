@@ -3,6 +3,8 @@
  * login, console, its own errors. Never on the path of a relayed reply.
  */
 
+import type { PoolerError } from '../util/errors.ts';
+
 const HEADER = 5;
 
 /** One message: type byte, length, body. */
@@ -72,6 +74,18 @@ export interface ErrorFields {
   readonly message: string;
   readonly detail?: string;
   readonly hint?: string;
+}
+
+/** What a client is told of one of the proxy's own errors; `detail` '' = none. */
+export function poolerErrorFields(error: PoolerError, detail = ''): ErrorFields {
+  const { severity, sqlstate, message, hint } = error;
+  return {
+    severity,
+    sqlstate,
+    message,
+    ...(detail === '' ? {} : { detail }),
+    ...(hint === undefined ? {} : { hint }),
+  };
 }
 
 function fields(f: ErrorFields): Buffer {

@@ -136,13 +136,14 @@ export class WorkerControl implements ControlPort {
     const changed = setOption(this.#worker.config, key, value);
     if (changed.error !== undefined) {
       this.#worker.log.error(changed.error);
-      throw new CommandError('SET failed');
+      throw new CommandError('SET failed', '08P01', changed.error);
     }
     try {
       this.#worker.reconfigure(changed.config);
     } catch (error) {
-      this.#worker.log.error(error instanceof Error ? error.message : String(error));
-      throw new CommandError('SET failed');
+      const message = error instanceof Error ? error.message : String(error);
+      this.#worker.log.error(message);
+      throw new CommandError('SET failed', '08P01', message);
     }
   }
 

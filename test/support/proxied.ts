@@ -87,9 +87,14 @@ export class Proxied {
       async () => {
         const pools = (await this.console('SHOW POOLS')).filter((row) => row['database'] === database);
         const busy = pools.flatMap((row) =>
-          ['cl_waiting', 'sv_active', 'sv_tested', 'sv_login', 'cl_active_cancel_req', 'sv_being_canceled'].filter(
-            (column) => row[column] !== '0',
-          ),
+          [
+            'cl_waiting',
+            'sv_active',
+            'sv_tested',
+            'sv_login',
+            'cl_active_cancel_req',
+            'sv_being_canceled',
+          ].filter((column) => row[column] !== '0'),
         );
         if (busy.length > 0) throw new Error(`not quiet: ${JSON.stringify(pools)}`);
         const left = (await this.console('SHOW CLIENTS')).filter((row) => row['database'] === database);

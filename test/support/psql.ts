@@ -2,9 +2,10 @@
  * psql and pgbench, the two programs of the PostgreSQL client package that some suites use. Where they are missing
  * those suites are skipped, and say so loudly: a silent skip would look like a pass.
  */
-import { execFile } from 'node:child_process';
+import { type ChildProcess, execFile } from 'node:child_process';
 import { accessSync, constants, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { type RunAs, spawnIds } from '../../src/demo/run-as.ts';
 
 const DEBIAN_ROOT = '/usr/lib/postgresql';
 const told = new Set<string>();
@@ -74,16 +75,24 @@ export interface ProgramOptions {
   /** Default 60,000; then it is killed. */
   readonly timeoutMs?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** As another system user; default: as we are. */
+  readonly runAs?: RunAs | null;
 }
 
-/** Runs a client program against host:port. Throws when the program is missing; its failure is in `code`. */
-export function runProgram(
+export interface StartedProgram {
+  /** To send signals to. */
+  readonly child: ChildProcess;
+  readonly done: Promise<ProgramResult>;
+}
+
+/** Starts a client program against host:port. Throws when it is missing; its failure is in the result's `code`. */
+export function startProgram(
   name: ClientProgram,
   args: readonly string[],
   options: ProgramOptions,
-): Promise<ProgramResult> {
+): StartedProgram {
   const path = findProgram(name);
-  if (path === null) return Promise.reject(new Error(`${name} is not installed`));
+  if (path === null) throw new Error(`${name} is not installed`);
   const env: NodeJS.ProcessEnv = {
     ...process.env,
     PGHOST: options.host ?? '127.0.0.1',
@@ -96,14 +105,31 @@ export function runProgram(
     PSQL_HISTORY: '/dev/null',
     ...options.env,
   };
-  return new Promise((resolve) => {
-    const settings = { env, timeout: options.timeoutMs ?? 60_000, maxBuffer: 64 * 1024 * 1024 };
-    const child = execFile(path, args, settings, (_error, stdout, stderr) => {
-      resolve({ code: child.exitCode ?? -1, stdout, stderr });
-    });
-    child.stdin?.on('error', () => {}); // it may end without reading its input
-    child.stdin?.end(options.input ?? '');
+  const settings = {
+    env,
+    timeout: options.timeoutMs ?? 60_000,
+    maxBuffer: 64 * 1024 * 1024,
+    ...spawnIds(options.runAs ?? null),
+  };
+  let finish: (result: ProgramResult) => void = () => {};
+  const done = new Promise<ProgramResult>((resolve) => {
+    finish = resolve;
   });
+  const child = execFile(path, args, settings, (_error, stdout, stderr) => {
+    finish({ code: child.exitCode ?? -1, stdout, stderr });
+  });
+  child.stdin?.on('error', () => {}); // it may end without reading its input
+  child.stdin?.end(options.input ?? '');
+  return { child, done };
+}
+
+/** Runs a client program to its end. Throws when the program is missing; its failure is in `code`. */
+export async function runProgram(
+  name: ClientProgram,
+  args: readonly string[],
+  options: ProgramOptions,
+): Promise<ProgramResult> {
+  return startProgram(name, args, options).done;
 }
 
 /** `psql -X -A -t -c SQL`, the lines of its output. Throws with its stderr when it fails. */

@@ -215,7 +215,7 @@ test('SHOW HELP is a notice', () => {
     fieldsOf(notice)['D'],
     '\n\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION' +
       '\n\tSHOW PEERS|PEER_POOLS' +
-      '\n\tSHOW FDS|SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE' +
+      '\n\tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE' +
       '\n\tSHOW DNS_HOSTS|DNS_ZONES' +
       '\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS' +
       '\n\tSET key = arg' +
@@ -227,7 +227,6 @@ test('SHOW HELP is a notice', () => {
       '\n\tRECONNECT [<db>]' +
       '\n\tKILL [<db>]' +
       '\n\tKILL_CLIENT <client_id>' +
-      '\n\tSUSPEND' +
       '\n\tSHUTDOWN' +
       '\n\tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS' +
       '\n\tWAIT_CLOSE [<db>]' +
