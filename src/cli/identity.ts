@@ -6,15 +6,17 @@ import { userByName } from '../util/accounts.ts';
 import { FatalError } from '../util/fatal-error.ts';
 import { describeError } from '../util/system-error.ts';
 
+const AS_ROOT = 'pgconcierge should not run as root: name a user with -u or the setting user';
+
 /** Throws FatalError when `user` is '' and we are root; for the process that only starts the daemon. */
 export function refuseRoot(user: string): void {
-  if (user === '' && process.getuid?.() === 0) throw new FatalError('pgconcierge should not run as root');
+  if (user === '' && process.getuid?.() === 0) throw new FatalError(AS_ROOT);
 }
 
 /** Becomes `user` ('' = stays who it is) for good, with its groups. Throws FatalError, also when the result is root. */
 export function assumeIdentity(user: string): void {
   if (user !== '') become(user);
-  if (process.getuid?.() === 0) throw new FatalError('pgconcierge should not run as root');
+  if (process.getuid?.() === 0) throw new FatalError(AS_ROOT);
 }
 
 /** The calls of a POSIX system; `initgroups` is missing in the types of Node. */

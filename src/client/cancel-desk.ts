@@ -7,7 +7,7 @@ import type net from 'node:net';
 import { Transport } from '../net/transport.ts';
 import type { Log } from '../util/log.ts';
 import { readyForQuery } from '../wire/backend.ts';
-import { CODE_CANCEL, F_QUERY, TX_IDLE } from '../wire/codes.ts';
+import { CODE_CANCEL, F_FUNCTION_CALL, F_QUERY, TX_IDLE } from '../wire/codes.ts';
 import { cancelKeyId, decrementTtl, peerOfKey } from './cancel-key.ts';
 import type { Client } from './client.ts';
 import type { ClientRegistry } from './client-registry.ts';
@@ -138,7 +138,8 @@ function cancelQueued(client: Client): void {
   client.pool?.forget(client);
   client.moveTo('idle');
   client.tell({ severity: 'ERROR', sqlstate: '57014', message: 'canceling statement due to user request' });
-  if (client.requests.heldType() === F_QUERY) {
+  const held = client.requests.heldType();
+  if (held === F_QUERY || held === F_FUNCTION_CALL) {
     client.requests.dropHeldMessage();
     client.transport.writeOwned(readyForQuery(TX_IDLE));
   } else {

@@ -222,6 +222,7 @@ export class ClientRegistry {
     pool.counters.clientLogins += 1;
     client.transport.writeOwned(Buffer.concat(parts));
     if (client.requests.pending > 0) client.guarded(() => client.requests.resumeHeld());
+    client.transport.resume();
   }
 
   /** Hands the client over to the admin console. */

@@ -1,7 +1,6 @@
 /** The timeouts of a client that has a server (pgbouncer.md §17); checked by the sweep. */
 import type { Pool } from '../pool/pool.ts';
 import type { ErrorCode } from '../util/errors.ts';
-import { TX_IDLE } from '../wire/codes.ts';
 import type { Client } from './client.ts';
 
 /** Which one has run out, null = none. */
@@ -12,7 +11,7 @@ export function expired(client: Client, nowMs: number): ErrorCode | null {
   const over = (limitMs: number, sinceMs: number): boolean => limitMs > 0 && nowMs - sinceMs >= limitMs;
   const running = server.replies.owed.length > 0;
   if (running && over(limits.queryTimeoutMs, client.requestMs)) return 'queryTimeout';
-  if (!running && server.replies.status === TX_IDLE) return null;
+  if (!running && server.ready) return null;
   if (over(limits.transactionTimeoutMs, client.transactionMs)) return 'transactionTimeout';
   const lastMs = Math.max(client.readyMs, client.requestMs);
   return !running && over(limits.idleTransactionTimeoutMs, lastMs) ? 'idleTransactionTimeout' : null;

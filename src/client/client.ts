@@ -155,8 +155,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
 
   onMessageComplete(): void {
     const server = this.server;
-    if (server !== null && this.phase === 'linked' && server.replies.owed.length === 0)
-      this.onServerReady(server, false);
+    if (server !== null && this.phase === 'linked' && server.ready) this.onServerReady(server, false);
   }
 
   // --- TransportHandler
@@ -168,7 +167,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     }
     (this.pool as Pool).counters.bytesReceived += n;
     const phase = this.phase;
-    if (phase === 'waiting' || phase === 'settling') {
+    if (phase === 'waiting' || phase === 'settling' || phase === 'welcome') {
       this.requests.hold(buffer, 0, n);
       if (this.requests.pending > HOLD_LIMIT) this.transport.pause();
       return;
@@ -209,7 +208,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     const mode = pool.limits.mode;
     if (mode === 'session') {
       if (pool.database.paused && status === c.TX_IDLE) detachWhenClean(this, server);
-      else if (pool.limits.serverFastClose && pool.isStale(server)) this.fail('databaseChanged');
+      else if (pool.limits.serverFastClose && server.ready && pool.isStale(server)) this.fail('databaseChanged');
       return;
     }
     if (status !== c.TX_IDLE) {
@@ -232,11 +231,13 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     else this.transport.resume();
   }
 
-  onServerGone(_server: ServerConnection, reason: string): void {
+  onServerGone(server: ServerConnection, reason: string): void {
     this.server = null;
     if (this.gone) return;
     this.log.debug(`server gone: ${reason}`);
-    this.fail(reason === 'database removed' ? 'databaseRemoved' : this.#codeForLostServer(reason));
+    // an error now would be read as the rest of the reply that was cut
+    if (server.replies.midMessage) this.leaveAfterFlush(reason);
+    else this.fail(reason === 'database removed' ? 'databaseRemoved' : this.#codeForLostServer(reason));
   }
 
   #codeForLostServer(reason: string): ErrorCode {

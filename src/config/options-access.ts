@@ -10,7 +10,7 @@ export const ACCESS_OPTIONS = [
     'auth_type',
     lookup('md5', 'any', 'trust', 'plain', 'scram-sha-256', 'cert', 'hba', 'ldap', 'pam'),
     'md5',
-    'How clients prove who they are. `scram-sha-256` or `md5` (with a SCRAM secret in auth_file, md5 does SCRAM); `plain` asks for the password in clear; `trust` asks nothing of known users; `any` takes every name and needs forced users; `cert` uses the name in the client certificate; `hba` decides by auth_hba_file; `ldap` and `pam` ask there.',
+    'How clients prove who they are. `scram-sha-256` or `md5` (with a SCRAM secret in auth_file, md5 does SCRAM); `plain` asks for the password in clear; `trust` asks nothing of known users; `any` takes every name and needs forced users; `cert` uses the name in the client certificate; `hba` decides by auth_hba_file; `ldap` and `pam` are not supported yet and stop the start.',
   ),
   option(
     'auth_file',
@@ -29,21 +29,21 @@ export const ACCESS_OPTIONS = [
     'auth_user',
     nullableText,
     null,
-    'User as whom auth_query runs for clients that are not in auth_file. Its own password comes from auth_file. Not set = no auth_query.',
+    'User as whom auth_query runs for clients that are not in auth_file. Its own password comes from auth_file. Not set = no auth_query. **Not supported yet**: a warning says so, and only users of auth_file can log in.',
     { also: ['database'] },
   ),
   option(
     'auth_dbname',
     nullableText,
     null,
-    'Database in which auth_query runs. Not set = the database that the client asks for. The console cannot be used.',
+    'Database in which auth_query runs. Not set = the database that the client asks for. The console cannot be used. **Not supported yet.**',
     { also: ['database'] },
   ),
   option(
     'auth_query',
     text,
     DEFAULT_AUTH_QUERY,
-    'Query that gives name and secret of a user; `$1` is the name. The default needs superuser rights; a SECURITY DEFINER function for an ordinary auth_user is better.',
+    'Query that gives name and secret of a user; `$1` is the name. The default needs superuser rights; a SECURITY DEFINER function for an ordinary auth_user is better. **Not supported yet.**',
     { also: ['database'] },
   ),
   option(
@@ -87,7 +87,7 @@ export const ACCESS_OPTIONS = [
     'daemon',
     'Facility under which syslog files the messages.',
   ),
-  option('log_connections', boolean, '1', 'Log each successful login.'),
+  option('log_connections', boolean, '1', 'Log each login of a client and each new connection to a server.'),
   option('log_disconnections', boolean, '1', 'Log each disconnection with its reason.'),
   option(
     'log_pooler_errors',

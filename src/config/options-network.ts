@@ -104,8 +104,7 @@ export const NETWORK_OPTIONS = [
     'tcp_defer_accept',
     integer(),
     '1',
-    'TCP_DEFER_ACCEPT of the listening socket. Node.js cannot set it; it saves a wake-up, nothing else.',
-    { accepted: true },
+    'TCP_DEFER_ACCEPT of the listening sockets, set at the start: a client is accepted when its first bytes are there. Linux only, with the optional package koffi; 0 = off.',
   ),
   option(
     'tcp_socket_buffer',

@@ -33,10 +33,11 @@ export interface LoginResult {
   readonly parameters: ReadonlyMap<string, string>;
   /** '' or `TLSv1.3/TLS_AES_256_GCM_SHA384`. */
   readonly tls: string;
+  /** What came right behind ReadyForQuery (a notice, a changed parameter); seldom anything. */
+  readonly rest: Buffer;
 }
 
 export interface LoginEvents {
-  /** `rest` = bytes after ReadyForQuery (none in practice). */
   onLoggedIn(result: LoginResult): void;
   /** The server refused (`error`), or it cannot be talked to (`error` null, `reason` says why). */
   onLoginFailed(reason: string, error: ServerError | null): void;
@@ -186,6 +187,7 @@ export class ServerLogin {
           secret: this.#secret,
           parameters: this.#parameters,
           tls: this.#tls,
+          rest: this.#reader.rest(),
         });
         return;
       default:

@@ -35,6 +35,9 @@ const INVENTED: Record<number, Buffer> = {
   [OWED_CLOSE]: Buffer.from([c.B_CLOSE_COMPLETE, 0, 0, 0, 4]),
 };
 
+/** A statement of ours, not the stand-in for a name that a client never prepared. */
+const OWN_NAME = /PGCONCIERGE_\d/;
+
 const FORWARD = 0;
 const SKIP = 1;
 const BROKEN = 2;
@@ -49,6 +52,8 @@ export class ReplyStream {
   status = c.TX_IDLE;
   /** An error has been received and the server skips to the next Sync. */
   skipping = false;
+  /** Extended messages have been answered since the last ReadyForQuery: a transaction is open until the Sync. */
+  unsynced = false;
   /** In copy-in mode: Sync is ignored by the server. */
   copyIn = false;
   /** Bytes read while linked. */
@@ -64,6 +69,7 @@ export class ReplyStream {
   /** Start of a message that must be seen whole. */
   readonly #held = new HeldBytes();
   #settled = false;
+  #brokenBecause = '';
   #done: InternalQuery | null = null;
   #internalError: string | null = null;
 
@@ -90,14 +96,17 @@ export class ReplyStream {
       pos = Math.min(this.#bodyLeft, n);
       this.#bodyLeft -= pos;
       if (!this.#bodyForward) from = pos;
-      if (this.#bodyLeft === 0 && (this.owed.peek() & INVENT) !== 0) {
+      if (this.#bodyLeft === 0 && !this.skipping && (this.owed.peek() & INVENT) !== 0) {
         toClient.add(buffer, from, pos, this.#transport);
         from = pos;
         this.#invent();
       }
     } else if (this.#held.length > 0) {
       pos = this.#completeHeld(buffer, n);
-      if (this.broken) return;
+      if (this.broken) {
+        this.#end(peer, buffer, 0, 0);
+        return;
+      }
       from = pos;
       peer = this.peer;
     }
@@ -114,6 +123,7 @@ export class ReplyStream {
       const end = pos + 1 + length;
       if (length < 4) {
         this.#break('bad packet length');
+        this.#end(peer, buffer, from, pos);
         return;
       }
       if (end > n && this.#wantsWhole(type, length)) {
@@ -124,7 +134,10 @@ export class ReplyStream {
       }
       const verdict = this.#message(buffer, pos, type, end);
       if (verdict !== FORWARD) {
-        if (verdict === BROKEN) return;
+        if (verdict === BROKEN) {
+          this.#end(peer, buffer, from, pos);
+          return;
+        }
         if (peer !== null) toClient.add(buffer, from, pos, this.#transport);
         from = Math.min(end, n);
       }
@@ -304,6 +317,7 @@ export class ReplyStream {
   }
 
   #pop(head: number): number {
+    this.unsynced = true;
     this.owed.pop();
     // the end mark of a copy that is over has no answer of its own
     while ((this.owed.peek() & KIND) === OWED_COPY_END) this.owed.pop();
@@ -313,6 +327,7 @@ export class ReplyStream {
   #ready(status: number): number {
     const owed = this.owed;
     this.copyIn = false;
+    this.unsynced = false;
     if (this.skipping) {
       this.skipping = false;
       dropSkipped(owed, this.#events, this.peer);
@@ -348,6 +363,8 @@ export class ReplyStream {
       ? decodeError(buffer.subarray(pos + 5, end))
       : { severity: 'ERROR', sqlstate: '', message: '' };
     const fatal = error.severity === 'FATAL' || error.severity === 'PANIC';
+    // the text of some function did DEALLOCATE: what is noted about this server is not so
+    if (error.sqlstate === '26000' && OWN_NAME.test(error.message)) this.tainted = 'prepared statement vanished';
     if (kind === 0 || fatal) this.#events.onServerError(error, this.peer !== null);
     if (this.broken) return BROKEN;
     if (kind !== OWED_QUERY && kind !== OWED_FUNCTION && kind !== OWED_SYNC && kind !== 0)
@@ -380,8 +397,13 @@ export class ReplyStream {
 
   #break(reason: string): number {
     this.broken = true;
-    toClient.discard();
-    this.#events.onBroken(reason);
+    this.#brokenBecause = reason;
     return BROKEN;
+  }
+
+  /** The connection is of no use any more: what was right up to `to` still reaches the client, which may be half through it. */
+  #end(peer: ReplyPeer | null, buffer: Buffer, from: number, to: number): void {
+    if (peer !== null) toClient.finish(buffer, from, to, this.#transport);
+    this.#events.onBroken(this.#brokenBecause);
   }
 }

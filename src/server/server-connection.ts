@@ -124,7 +124,8 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
 
   /** True when the server is between transactions and nothing is owed. */
   get ready(): boolean {
-    return this.replies.owed.length === 0 && this.replies.status === 0x49;
+    const { owed, status, unsynced } = this.replies;
+    return owed.length === 0 && status === 0x49 && !unsynced;
   }
 
   /** Assigns the server to a client. */
@@ -218,6 +219,8 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
     this.welcome = result.parameters;
     for (const [name, value] of result.parameters) this.#setVariable(name, value);
     this.owner.onServerLoggedIn(this);
+    const { rest } = result;
+    if (rest.length > 0 && !this.closed) this.replies.onData(rest, rest.length);
   }
 
   // --- ReplyEvents

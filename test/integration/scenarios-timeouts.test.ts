@@ -140,7 +140,12 @@ test('client_login_timeout: nothing sent, half a packet sent, password not sent,
   t.after(() => silent.close());
   const daemon = await scenarioDaemon(t, {
     databases: { app: target(server), silent: target(silent, 'dbname=x') },
-    settings: { client_login_timeout: 1, auth_type: 'scram-sha-256', server_connect_timeout: 60 },
+    settings: {
+      client_login_timeout: 1,
+      tcp_defer_accept: 0,
+      auth_type: 'scram-sha-256',
+      server_connect_timeout: 60,
+    },
   });
   const begun = performance.now();
   const connect = async (): Promise<RawClient> => {

@@ -138,8 +138,9 @@ export class ModelPostgres {
     }
   }
 
+  /** All errors are of one length, so that one in the place of another shifts nothing. */
   #fail(code: string, text: string): Outcome {
-    this.#say(errorResponse(code, text));
+    this.#say(errorResponse(code, text.padEnd(24)));
     if (this.status === 'T') this.status = 'E';
     return 'error';
   }

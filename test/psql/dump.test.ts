@@ -8,10 +8,11 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { makeScratchDir } from '../../src/demo/run-as.ts';
+import { testBinaries } from '../support/postgres.ts';
 import { type Proxied, type ProxiedDatabase, withProxied } from '../support/proxied.ts';
-import { findProgram, psql, runProgram, skipWithout } from '../support/psql.ts';
+import { psql, runProgram, skipWithout } from '../support/psql.ts';
 
-const skip = skipWithout('pg_dump', 'psql');
+const skip = skipWithout('pg_dump', 'psql') || (await tooOld());
 let proxied: Proxied;
 
 const SCHEMA = [
@@ -23,6 +24,16 @@ const SCHEMA = [
      FROM generate_series(1, 20000) n`,
   "INSERT INTO d_child SELECT n, decode(md5(n::text), 'hex') FROM generate_series(1, 20000) n",
 ];
+
+/** pg_dump refuses a server that is newer than itself. */
+async function tooOld(): Promise<false | string> {
+  const { stdout } = await runProgram('pg_dump', ['--version'], { port: 1, user: '', database: '' });
+  const { major } = await testBinaries();
+  if (Number(/ (\d+)\./.exec(stdout)?.[1]) >= major) return false;
+  const why = `${stdout.trim()} is older than the server (${major})`;
+  process.stderr.write(`\n*** SKIPPED TESTS: ${why} ***\n\n`);
+  return why;
+}
 
 function dump(target: { readonly port: number; readonly database: string }, ...args: readonly string[]) {
   return runProgram('pg_dump', args, { ...proxied.address('sess'), ...target });
@@ -46,12 +57,7 @@ async function dumpsAlike(database: ProxiedDatabase): Promise<void> {
 
 describe('pg_dump', { skip }, () => {
   before(async () => {
-    const major = majorOf(
-      (await runProgram('pg_dump', ['--version'], { port: 1, user: '', database: '' })).stdout,
-    );
     proxied = await withProxied({ poolSize: 5 });
-    const [[version] = []] = await proxied.rows('SHOW server_version_num');
-    assert.ok(major >= Math.floor(Number(version) / 10_000), 'pg_dump is older than the server');
     for (const text of SCHEMA) await psql(text, proxied.address('sess'));
   });
 
@@ -62,7 +68,7 @@ describe('pg_dump', { skip }, () => {
     assert.deepEqual(await psql('SHOW search_path', proxied.address('sess')), ['"$user", public']);
   });
 
-  test('with parallel workers in session mode, and restored', async () => {
+  test('with parallel workers in session mode', async () => {
     const dir = join(makeScratchDir('pgconcierge-dump', null), 'd');
     const target = { port: proxied.daemon.port, database: 'sess' };
     const { code, stderr } = await dump(target, '-Fd', '-j', '3', '-f', dir);
@@ -102,8 +108,3 @@ describe('pg_isready', { skip: skipWithout('pg_isready') }, () => {
     assert.equal(down.code, 2, down.stdout);
   });
 });
-
-function majorOf(text: string): number {
-  assert.notEqual(findProgram('pg_dump'), null);
-  return Number(/(\d+)\./.exec(text)?.[1]);
-}

@@ -1,7 +1,7 @@
 /**
  * What the driver and psql suites share: a PostgreSQL with a role and a database `app`, and the daemon before it with
- * that database twice, as `tx` (transaction mode) and as `sess` (session mode). Few servers on purpose, so that
- * clients share them. The end of a test is checked on the console and in pg_stat_activity: nothing stays behind.
+ * that database as `tx` (transaction mode), as `one` (the same with a single server) and as `sess` (session mode). Few
+ * servers on purpose, so that clients share them. The end of a test is checked on the console and in pg_stat_activity: nothing stays behind.
  */
 import assert from 'node:assert/strict';
 import { type Daemon, type DaemonConfig, withDaemon } from './daemon.ts';
@@ -10,16 +10,16 @@ import { RawClient } from './raw-client.ts';
 import { columnNames, errorFields, rowsOf } from './raw-messages.ts';
 import { until } from './until.ts';
 
-export type ProxiedDatabase = 'tx' | 'sess';
+export type ProxiedDatabase = 'tx' | 'one' | 'sess';
 
 /** For `for (const [database, mode] of POOL_MODES)`. */
-export const POOL_MODES: readonly (readonly [ProxiedDatabase, string])[] = [
+export const POOL_MODES: readonly (readonly ['tx' | 'sess', string])[] = [
   ['tx', 'transaction'],
   ['sess', 'session'],
 ];
 
 export interface ProxiedOptions {
-  /** Of each of the two databases, default 2. */
+  /** Of `tx` and `sess`, default 2. */
   readonly poolSize?: number;
   /** [pgbouncer], on top of ours. */
   readonly settings?: DaemonConfig['settings'];
@@ -104,7 +104,8 @@ export class Proxied {
       { what: `database ${database} is quiet`, timeoutMs: 10_000, everyMs: 50 },
     );
     const servers = (await this.console('SHOW SERVERS')).filter((row) => row['database'] === database);
-    assert.ok(servers.length <= this.poolSize, `${servers.length} servers: ${JSON.stringify(servers)}`);
+    const most = database === 'one' ? 1 : this.poolSize;
+    assert.ok(servers.length <= most, `${servers.length} servers: ${JSON.stringify(servers)}`);
     const stuck = await this.rows(
       "SELECT pid, state, query FROM pg_stat_activity WHERE datname = 'app' AND usename = 'app' AND state <> 'idle'",
     );
@@ -123,6 +124,7 @@ export async function withProxied(options: ProxiedOptions = {}): Promise<Proxied
   const daemon = await withDaemon({
     databases: {
       tx: `${target} pool_mode=transaction`,
+      one: `${target} pool_mode=transaction pool_size=1`,
       sess: `${target} pool_mode=session`,
     },
     settings: {

@@ -86,10 +86,12 @@ test('--check', () => {
   assert.match(bad.stdout, /: \d errors?\n$/);
 });
 
+const AS_ROOT = 'FATAL pgconcierge should not run as root: name a user with -u or the setting user\n';
+
 test('never as root', { skip: process.getuid?.() === 0 ? false : 'not root' }, () => {
   const file = ini('[pgbouncer]\nlisten_addr = 127.0.0.1\nunix_socket_dir =\n');
-  assert.deepEqual(pgconcierge(file), fails('FATAL pgconcierge should not run as root\n'));
-  assert.deepEqual(pgconcierge('-u', 'root', file), fails('FATAL pgconcierge should not run as root\n'));
+  assert.deepEqual(pgconcierge(file), fails(AS_ROOT));
+  assert.deepEqual(pgconcierge('-u', 'root', file), fails(AS_ROOT));
   assert.deepEqual(pgconcierge('-u', 'no-such-user', file), fails('FATAL no such user: no-such-user\n'));
 });
 
