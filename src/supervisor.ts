@@ -122,14 +122,19 @@ class Supervisor implements RunningPooler {
     this.#worker.closeTcp();
     if (mode === 'wait_for_servers') {
       commands.beginPause(null);
-      clients.endAll(
-        'serverShuttingDown',
-        (client) => client.phase === 'waiting' || client.phase === 'welcome',
-      );
+      this.#endWaiting();
     }
   }
 
   // --- inside
+
+  /** No server will come for those who wait, nor for those who begin to wait later. */
+  #endWaiting(): void {
+    this.#worker.clients.endAll(
+      'serverShuttingDown',
+      (client) => client.phase === 'waiting' || client.phase === 'welcome',
+    );
+  }
 
   #endWhenDrained(): void {
     const { clients, pools } = this.#worker;
@@ -138,6 +143,7 @@ class Supervisor implements RunningPooler {
       this.#deps.log.log('client connections dropped, exiting');
       this.#exit();
     } else if (this.#shutdown === 'wait_for_servers') {
+      this.#endWaiting();
       for (const database of pools.databases.values()) if (database.servers > 0) return;
       this.#deps.log.log('server connections dropped, exiting');
       this.#exit();

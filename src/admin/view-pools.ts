@@ -22,7 +22,12 @@ export const POOLS = view<PoolRow>({
   fields: [
     field('database', 'text', 'Database name.', (p) => p.database),
     field('user', 'text', 'User name.', (p) => p.user),
-    field('cl_active', 'int4', 'Clients that hold a server, or are idle.', (p) => p.clActive),
+    field(
+      'cl_active',
+      'int4',
+      'Clients that hold a server; always equal to sv_active. (PgBouncer counts idle clients too: they are in SHOW CLIENTS.)',
+      (p) => p.clActive,
+    ),
     field(
       'cl_waiting',
       'int4',

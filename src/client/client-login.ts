@@ -226,7 +226,7 @@ export class ClientLogin implements ClientPhaseHandler {
       );
     if (isConsole && this.#sameSystemUser(request)) {
       client.log.log('pgbouncer access from unix socket');
-      registry.openConsole(client, true, AUTHENTICATED);
+      this.#enterConsole(true);
       return;
     }
     if (isConsole && !registry.mayUseConsole(request.user)) throw new PoolerError('notAllowed');
@@ -252,6 +252,11 @@ export class ClientLogin implements ClientPhaseHandler {
     this.#exchange = exchange;
     if (exchange.first === null) this.#onAuthStep(exchange.immediate as ClientAuthStep);
     else client.transport.writeOwned(exchange.first);
+  }
+
+  #enterConsole(admin: boolean): void {
+    this.#over = true;
+    this.#client.registry.openConsole(this.#client, admin, AUTHENTICATED, this.#reader.rest());
   }
 
   /** User `pgbouncer` over the unix socket as the process' own system user needs no password. */
@@ -342,9 +347,7 @@ export class ClientLogin implements ClientPhaseHandler {
     }
     if (step.bytes.length > 0) client.transport.writeOwned(step.bytes);
     const learned = step.credentials;
-    if (client.user !== null && (learned.password !== undefined || learned.scramKeys !== undefined)) {
-      client.user.learned = learned;
-    }
+    if (learned.password !== undefined || learned.scramKeys !== undefined) client.learned = learned;
     this.#accept();
   }
 
@@ -359,7 +362,7 @@ export class ClientLogin implements ClientPhaseHandler {
     const { registry } = client;
     const request = this.#request as StartupRequest;
     if (registry.isConsole(request.database)) {
-      registry.openConsole(client, registry.isAdmin(request.user), AUTHENTICATED);
+      this.#enterConsole(registry.isAdmin(request.user));
       return;
     }
     const { database } = client;

@@ -23,6 +23,7 @@ import { PoolerError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import { backendKeyData, noticeResponse, parameterStatus, readyForQuery } from '../wire/backend.ts';
 import { TX_IDLE } from '../wire/codes.ts';
+import { askSecret } from './auth-query.ts';
 import { CancelDesk } from './cancel-desk.ts';
 import { newCancelKey } from './cancel-key.ts';
 import { Client } from './client.ts';
@@ -30,6 +31,7 @@ import { AUTHENTICATED, ClientLogin } from './client-login.ts';
 import { type ClientTls, clientTls } from './client-tls.ts';
 import { ConsoleClient } from './console-client.ts';
 import type { StartupRequest, StartupRules } from './startup.ts';
+import { welcomeVariables } from './welcome.ts';
 
 export interface ClientRegistryDeps {
   readonly clock: Clock;
@@ -134,13 +136,24 @@ export class ClientRegistry {
     return maxUserClientConnections(this.config, user);
   }
 
-  /** The secret that a login is checked against; null = nobody of that name. */
-  async findUser(_client: Client, request: StartupRequest): Promise<string | null> {
+  /**
+   * The secret that a login is checked against, from auth_file or by auth_query; null = nobody of that name.
+   * Rejects with PoolerError when auth_query fails or, unlike for users of auth_file, finds nobody.
+   */
+  async findUser(client: Client, request: StartupRequest): Promise<string | null> {
     if (this.config.settings.authType === 'any') {
       this.pools.userOrNew(request.user);
       return '';
     }
-    return this.pools.user(request.user)?.secret ?? null;
+    const known = this.config.userlist.get(request.user);
+    if (known !== undefined || client.database === null) return known ?? null;
+    const asked = askSecret(this.pools, this.config, client.database, request.user, client.log);
+    if (asked === null) return null;
+    const secret = await asked;
+    if (secret === null) throw new PoolerError('noSuchUser');
+    this.pools.userOrNew(request.user);
+    client.foundSecret = secret;
+    return secret;
   }
 
   /** application_name_add_host appends where the client comes from. */
@@ -164,6 +177,7 @@ export class ClientRegistry {
     if (user === null) throw new PoolerError('noSuchUser');
     const pool = this.pools.pool(database, user);
     client.pool = pool;
+    if (pool.user === user) this.#keepCredentials(client, pool);
     pool.clients += 1;
     pool.lastActiveMs = this.clock.now();
     const named = this.applicationName(client, request);
@@ -182,6 +196,17 @@ export class ClientRegistry {
     if (pool.wantWelcome(client)) this.onWelcome(client);
   }
 
+  /** What the login has taught logs in to servers, as this user only; found by auth_query: in this database only. */
+  #keepCredentials(client: Client, pool: Pool): void {
+    if (client.foundSecret !== null) {
+      pool.secret = client.foundSecret;
+      pool.learned = client.learned;
+    } else if (client.learned !== null) {
+      pool.user.learned = client.learned;
+    }
+    client.learned = null;
+  }
+
   readonly #welcomes = new WeakMap<Client, { readonly long: boolean }>();
 
   /** The pool's parameters are known: the client gets its welcome and may send queries. */
@@ -190,13 +215,7 @@ export class ClientRegistry {
     const pool = client.pool as Pool;
     const welcome = pool.welcome ?? new Map<string, string>();
     const { tracked } = this.pools;
-    const base: (string | undefined)[] = [];
-    for (const [name, value] of welcome) {
-      const at = tracked.indexOf(name);
-      if (at < 0) continue;
-      while (base.length <= at) base.push(undefined);
-      base[at] = value;
-    }
+    const base = welcomeVariables(tracked, pool);
     client.variables = withDefaults(client.variables, base);
     const key = newCancelKey(this.config.settings.peerId, this.#welcomes.get(client)?.long === true);
     client.cancelKey = key.id;
@@ -225,8 +244,8 @@ export class ClientRegistry {
     client.transport.resume();
   }
 
-  /** Hands the client over to the admin console. */
-  openConsole(client: Client, admin: boolean, greeting: Buffer): void {
+  /** Hands the client over to the admin console. `rest` = further input. */
+  openConsole(client: Client, admin: boolean, greeting: Buffer, rest: Buffer): void {
     const handler = new ConsoleClient(client, this.config.settings.maxPacketSize);
     client.handler = handler;
     client.moveTo('console');
@@ -236,6 +255,7 @@ export class ClientRegistry {
     client.transport.writeOwned(greeting);
     const who = { user: client.userName, admin, clientId: client.id, pid: key.pid, secret: key.secret };
     client.console = this.#deps.openConsole(who, handler);
+    if (rest.length > 0) handler.onData(rest, rest.length);
   }
 
   /** A cancel connection: `bytes` = process id and secret. */

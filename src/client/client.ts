@@ -2,6 +2,7 @@
  * One client at run time: its phase, its link to a server, what it carries from server to server, and how it ends.
  * Logging in is client-login.ts; its messages are request-stream.ts.
  */
+import type { LearnedCredentials } from '../auth/credentials.ts';
 import type { ConsoleSession } from '../control/console.ts';
 import type { Counters } from '../control/port.ts';
 import { CLIENT_READ_SIZE, type Transport, type TransportHandler } from '../net/transport.ts';
@@ -70,6 +71,10 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   readyMs = 0;
   waitingSinceMs = 0;
   waitNotified = false;
+  /** Secret found by auth_query, null = from auth_file. */
+  foundSecret: string | null = null;
+  /** What its login has taught, until the pool has it. */
+  learned: LearnedCredentials | null = null;
   variables: Variables = NO_VARIABLES;
   /** Bytes that precede the next message on a server just linked. */
   setup: Buffer | null = null;
@@ -208,7 +213,8 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     const mode = pool.limits.mode;
     if (mode === 'session') {
       if (pool.database.paused && status === c.TX_IDLE) detachWhenClean(this, server);
-      else if (pool.limits.serverFastClose && server.ready && pool.isStale(server)) this.fail('databaseChanged');
+      else if (pool.limits.serverFastClose && server.ready && pool.isStale(server))
+        this.fail('databaseChanged');
       return;
     }
     if (status !== c.TX_IDLE) {
@@ -231,13 +237,11 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     else this.transport.resume();
   }
 
-  onServerGone(server: ServerConnection, reason: string): void {
-    this.server = null;
+  onServerGone(_server: ServerConnection, reason: string): void {
     if (this.gone) return;
     this.log.debug(`server gone: ${reason}`);
-    // an error now would be read as the rest of the reply that was cut
-    if (server.replies.midMessage) this.leaveAfterFlush(reason);
-    else this.fail(reason === 'database removed' ? 'databaseRemoved' : this.#codeForLostServer(reason));
+    // `server` stays: it says whether a reply was cut in the middle
+    this.fail(reason === 'database removed' ? 'databaseRemoved' : this.#codeForLostServer(reason));
   }
 
   #codeForLostServer(reason: string): ErrorCode {

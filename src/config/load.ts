@@ -145,12 +145,6 @@ class Loader {
       this.diagnostics.push({ level: 'error', file: path, line: 0, ...place, message });
     };
     if (!this.hasMain) error('load_init_file: main section missing from config file');
-    const databases = [...this.databases.values()];
-    if (settings.authUser !== null || databases.some((entry) => entry.authUser !== null)) {
-      const message =
-        'auth_user is set, but auth_query is not supported yet: only users of auth_file can log in';
-      this.diagnostics.push({ level: 'warning', file: path, line: 0, message });
-    }
     const admin = settings.adminDatabase;
     if (admin !== '' && this.databases.has(admin))
       error(`database name "${admin}" is reserved`, this.#seen.get(`databases/${admin}`));

@@ -163,7 +163,7 @@ const PROCESS_METRICS: readonly MetricDefinition[] = [
 const POOL_GAUGES: readonly MetricDefinition[] = [
   byState(
     'clients',
-    'Clients by state; active are those that do not wait, idle ones included (as in SHOW POOLS).',
+    'Clients by state; active are those that hold a server (as in SHOW POOLS), idle ones are not in it.',
     [
       ['active', (pool) => pool.clActive],
       ['waiting', (pool) => pool.clWaiting],

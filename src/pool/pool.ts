@@ -3,6 +3,7 @@
  * FIFO, a freed server goes straight to the oldest waiter. Opening and limits are in pool-opener.ts, time-driven
  * duties in janitor.ts.
  */
+import type { LearnedCredentials } from '../auth/credentials.ts';
 import type { Counters } from '../control/port.ts';
 import { localEnd, type ServerConnection, type ServerOwner } from '../server/server-connection.ts';
 import { Deque } from '../util/deque.ts';
@@ -28,6 +29,9 @@ export class Pool implements ServerOwner {
   readonly waitUs = new Histogram();
   readonly xactUs = new Histogram();
   limits: PoolLimits;
+  /** Of a user found by auth_query: good for this database only. */
+  secret: string | null = null;
+  learned: LearnedCredentials | null = null;
   /** Every server, in whatever state. */
   readonly servers = new Set<ServerConnection>();
   readonly idle = new Deque<ServerConnection>();

@@ -98,7 +98,11 @@ export class PoolRegistry implements PoolHost {
 
   /** The pool for a client of `database` logged in as `client`. */
   pool(database: Database, client: PoolUser): Pool {
-    const user = database.entry.user === null ? client : this.userOrNew(database.entry.user);
+    return this.poolAs(database, database.entry.user === null ? client : this.userOrNew(database.entry.user));
+  }
+
+  /** The pool of a database whose servers log in as `user` (auth_query: whatever the forced user is). */
+  poolAs(database: Database, user: PoolUser): Pool {
     let pool = database.pools.get(user.name);
     if (pool === undefined) {
       pool = new Pool(database, user, resolveLimits(this.config, database.entry, user.name), this);
@@ -351,7 +355,8 @@ export class PoolRegistry implements PoolHost {
       unixPath: unix ? unixPath(host, entry.port) : null,
     };
     const forced = entry.user !== null;
-    const secret = forced && entry.password !== null ? entry.password : pool.user.secret;
+    const forcedSecret = forced && pool.user.name === entry.user ? entry.password : null;
+    const secret = forcedSecret ?? pool.secret ?? pool.user.secret;
     const parameters: Record<string, string> = { user: pool.user.name, database: entry.dbname };
     for (const [name, value] of entry.startupParameters) parameters[name] = value;
     const server = new ServerConnection(
@@ -359,7 +364,7 @@ export class PoolRegistry implements PoolHost {
       pool,
       where,
       {
-        credentials: { user: pool.user.name, secret, learned: pool.user.learned },
+        credentials: { user: pool.user.name, secret, learned: pool.learned ?? pool.user.learned },
         parameters,
         tls: this.#tls,
         hostName: unix ? '' : host,

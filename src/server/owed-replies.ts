@@ -158,6 +158,18 @@ export class OwedReplies {
     return ended;
   }
 
+  /** A copy of the oldest item (a simple query, which may have another one) is over: so is the mark of its end. */
+  dropCopyEnd(): void {
+    if (this.length < 2 || (this.at(1) & KIND) !== OWED_COPY_END) return;
+    const mask = this.#kinds.length - 1;
+    const next = (this.#head + 1) & mask;
+    this.#kinds[next] = this.#kinds[this.#head] as number;
+    this.#references[next] = this.#references[this.#head] ?? null;
+    this.#references[this.#head] = null;
+    this.#head = next;
+    this.length -= 1;
+  }
+
   clear(): void {
     while (this.length > 0) this.pop();
   }

@@ -24,11 +24,8 @@ import {
   SWALLOW_OK,
 } from './owed-replies.ts';
 import type { ReplyEvents, ReplyPeer } from './reply-events.ts';
-import { ANSWERS, ENDS } from './reply-table.ts';
+import { ANSWERS, ENDS, HOLD_LIMIT, mustBeWhole } from './reply-table.ts';
 import { dropSkipped } from './skipped.ts';
-
-/** Messages above this are not held whole; a small message of such a size is a protocol violation. */
-const HOLD_LIMIT = 1024 * 1024;
 
 const INVENTED: Record<number, Buffer> = {
   [OWED_PARSE]: Buffer.from([c.B_PARSE_COMPLETE, 0, 0, 0, 4]),
@@ -68,6 +65,8 @@ export class ReplyStream {
   #bodyForward = false;
   /** Start of a message that must be seen whole. */
   readonly #held = new HeldBytes();
+  /** The simple query at the head is in a COPY FROM, its end sent or not. */
+  #copying = false;
   #settled = false;
   #brokenBecause = '';
   #done: InternalQuery | null = null;
@@ -126,7 +125,7 @@ export class ReplyStream {
         this.#end(peer, buffer, from, pos);
         return;
       }
-      if (end > n && this.#wantsWhole(type, length)) {
+      if (end > n && mustBeWhole(type, length, owed)) {
         this.#held.add(buffer, pos, n);
         if (peer !== null) toClient.add(buffer, from, pos, this.#transport);
         from = pos = n;
@@ -203,22 +202,6 @@ export class ReplyStream {
     }
   }
 
-  #wantsWhole(type: number, length: number): boolean {
-    switch (type) {
-      case c.B_READY_FOR_QUERY:
-      case c.B_PARAMETER_STATUS:
-      case c.B_COMMAND_COMPLETE:
-        return true;
-      case c.B_ERROR:
-      case c.B_NOTICE:
-        return length < HOLD_LIMIT;
-      case c.B_DATA_ROW:
-        return this.owed.internal() !== null;
-      default:
-        return false;
-    }
-  }
-
   /** Goes on with a message whose start is held. Returns how many bytes of the chunk belong to it. */
   #completeHeld(buffer: Buffer, n: number): number {
     let pos = 0;
@@ -235,7 +218,7 @@ export class ReplyStream {
     }
     const total = length + 1;
     const peer = this.peer;
-    if (this.#wantsWhole(type, length)) {
+    if (mustBeWhole(type, length, this.owed)) {
       if (length > HOLD_LIMIT) {
         this.#break('message too large');
         return n;
@@ -286,12 +269,15 @@ export class ReplyStream {
         if (kind !== OWED_QUERY && kind !== OWED_EXECUTE) return this.#break('unexpected CommandComplete');
         this.copyIn = false;
         owed.droppedSyncs = 0;
+        if (this.#copying) owed.dropCopyEnd();
+        this.#copying = false;
         this.#tag(buffer, pos, end);
         return kind === OWED_EXECUTE ? this.#pop(head) : this.#quiet(head);
       case c.B_COPY_IN:
       case c.B_COPY_BOTH:
         if (kind !== OWED_QUERY && kind !== OWED_EXECUTE) return this.#break('unexpected CopyInResponse');
         this.copyIn = !owed.dropSyncsOfCopy();
+        this.#copying = kind === OWED_QUERY;
         return this.#quiet(head);
       case c.B_ERROR:
         return this.#error(buffer, pos, end, head);
@@ -327,6 +313,7 @@ export class ReplyStream {
   #ready(status: number): number {
     const owed = this.owed;
     this.copyIn = false;
+    this.#copying = false;
     this.unsynced = false;
     if (this.skipping) {
       this.skipping = false;
@@ -364,7 +351,8 @@ export class ReplyStream {
       : { severity: 'ERROR', sqlstate: '', message: '' };
     const fatal = error.severity === 'FATAL' || error.severity === 'PANIC';
     // the text of some function did DEALLOCATE: what is noted about this server is not so
-    if (error.sqlstate === '26000' && OWN_NAME.test(error.message)) this.tainted = 'prepared statement vanished';
+    if (error.sqlstate === '26000' && OWN_NAME.test(error.message))
+      this.tainted = 'prepared statement vanished';
     if (kind === 0 || fatal) this.#events.onServerError(error, this.peer !== null);
     if (this.broken) return BROKEN;
     if (kind !== OWED_QUERY && kind !== OWED_FUNCTION && kind !== OWED_SYNC && kind !== 0)

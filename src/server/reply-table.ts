@@ -8,6 +8,7 @@ import {
   OWED_FUNCTION,
   OWED_PARSE,
   OWED_QUERY,
+  type OwedReplies,
 } from './owed-replies.ts';
 
 /** For each message type: which kinds of owed items it may answer, and which of them it completes (bit = kind). */
@@ -30,4 +31,24 @@ for (const [type, answers, ends] of [
 ] as const) {
   ANSWERS[type] = answers;
   ENDS[type] = ends;
+}
+
+/** Messages above this are not held whole; a small message of such a size is a protocol violation. */
+export const HOLD_LIMIT = 1024 * 1024;
+
+/** True when a message can only be understood whole: it is held until its last byte is there. */
+export function mustBeWhole(type: number, length: number, owed: OwedReplies): boolean {
+  switch (type) {
+    case c.B_READY_FOR_QUERY:
+    case c.B_PARAMETER_STATUS:
+    case c.B_COMMAND_COMPLETE:
+      return true;
+    case c.B_ERROR:
+    case c.B_NOTICE:
+      return length < HOLD_LIMIT;
+    case c.B_DATA_ROW:
+      return owed.internal() !== null;
+    default:
+      return false;
+  }
 }

@@ -29,6 +29,7 @@ export const ERRORS = {
   // startup and login
   noSuchDatabase: fatal('no such database: %s', '3D000'),
   databaseDisabled: fatal('database "%s" is disabled', '57P03'),
+  authDatabaseDisabled: fatal('authentication database "%s" is disabled', '57P03'),
   passwordAuthFailed: fatal('password authentication failed for user "%s"', '28P01'),
   trustAuthFailed: fatal('"trust" authentication failed', '28000'),
   noSuchUser: fatal('no such user', '28000'),

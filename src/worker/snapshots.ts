@@ -178,7 +178,13 @@ function poolRow(pool: Pool, nowMs: number): PoolRow {
     n[serverState(pool, server)] += 1;
     if (server.peer !== null) linked += 1;
   }
-  const oldest = pool.waiters.oldest();
+  // those who wait for the first server of the pool wait too: the Set is in the order of arrival
+  const [login] = pool.loginWaiters;
+  const queued = pool.waiters.oldest();
+  const waitingSince = [
+    queued?.waitingSinceMs ?? nowMs,
+    login === undefined ? nowMs : (login as Client).connectedMs,
+  ];
   return {
     database: pool.database.name,
     user: pool.user.name,
@@ -194,7 +200,7 @@ function poolRow(pool: Pool, nowMs: number): PoolRow {
     svUsed: n.used,
     svTested: n.tested,
     svLogin: n.login,
-    maxwaitUs: oldest === null ? 0 : Math.round((nowMs - oldest.waitingSinceMs) * 1000),
+    maxwaitUs: Math.round(Math.max(0, nowMs - Math.min(...waitingSince)) * 1000),
     poolMode: pool.limits.mode,
     loadBalanceHosts: balance(pool.database.entry),
   };

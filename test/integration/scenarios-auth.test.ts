@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import pg from 'pg';
 import { unguardDir } from '../../src/demo/guard.ts';
-import { makeScratchDir } from '../../src/demo/run-as.ts';
+import { makeScratchDir, unprivilegedUser } from '../../src/demo/run-as.ts';
 import { Daemon } from '../support/daemon.ts';
 import { FakeServer } from '../support/fake-server.ts';
 import { type TestPostgres, withPostgres } from '../support/postgres.ts';
@@ -140,13 +140,14 @@ reserve_pool_size = 5
 `;
 
 test("S-05: the book's configuration, listen_port apart, as it is", { timeout: 60_000 }, async (t) => {
+  const unprivileged = unprivilegedUser();
   const daemon = await Daemon.start(
     { databases: {}, userlist: { postgres: 'postgres' } },
     {
       ini: ({ dir, port }) =>
         `${BOOK.replace('AUTH_FILE', join(dir, 'userlist.txt'))}listen_port = ${port}\n`,
       // as root the program must be told whom to become; the file stays as it is
-      args: process.getuid?.() === 0 ? ['-u', 'postgres'] : [],
+      args: unprivileged === null ? [] : ['-u', unprivileged.name],
     },
   );
   t.after(() => daemon.destroy());

@@ -7,8 +7,7 @@ import { unprivilegedUser } from '../../src/demo/run-as.ts';
 import { Daemon } from '../support/daemon.ts';
 import { type TestPostgres, withPostgres } from '../support/postgres.ts';
 import { RawClient } from '../support/raw-client.ts';
-import { errorFields } from '../support/raw-messages.ts';
-import { Admin, target } from '../support/scenario.ts';
+import { Admin, ask, refusal, target } from '../support/scenario.ts';
 
 const PLACE = 'DIR';
 const ME = unprivilegedUser()?.name ?? userInfo().username;
@@ -162,11 +161,13 @@ test('every documented setting: loads, is shown, and clients are served', async 
     },
   );
   t.after(() => daemon.destroy());
-  const started = daemon.log.lines();
-  assert.deepEqual(
-    started.filter((line) => / (ERROR|FATAL|WARNING) /.test(line)),
-    [],
-  );
+  // the one that says what is still to come is allowed for as long as it is true
+  const told = daemon.log
+    .lines()
+    .filter(
+      (line) => / (ERROR|FATAL|WARNING) /.test(line) && !line.includes('auth_query is not supported yet'),
+    );
+  assert.deepEqual(told, []);
 
   const admin = await Admin.login(t, daemon);
   const config = (await admin.show('CONFIG')).filter((row) => row.text('key') !== 'conffile');
@@ -227,6 +228,6 @@ test('every documented setting: loads, is shown, and clients are served', async 
   await driver.end();
   const simple = await RawClient.login(daemon, { user: 'app', database: 'app' });
   t.after(() => simple.destroy());
-  const error = (await simple.query('SELECT 1').catch(() => simple.pending)).find(({ type }) => type === 'E');
-  assert.equal(error === undefined ? 'none' : errorFields(error).message, 'PQexec disallowed');
+  ask(simple, 'SELECT 1');
+  assert.match((await refusal(simple)).message, /PQexec disallowed$/);
 });

@@ -25,7 +25,7 @@ def raises(kind, work):
         work()
     except kind as error:
         return error
-    raise AssertionError(f"no {kind.__name__}")
+    raise AssertionError(f"no {kind}")
 
 
 def interleaved_prepared():
@@ -121,9 +121,11 @@ def pipelines():
     def failing():
         with a.pipeline():
             a.execute("SELECT 1 / %s::int", (0,))
-            a.execute("SELECT %s::int", (1,))
+            # one it has prepared before: this version believes that a skipped Parse was done, without a proxy too
+            a.execute("SELECT %s::int + %s::int", (1, 1))
 
     raises(psycopg.errors.DivisionByZero, failing)
+    assert one(a, "SELECT %s::int + %s::int", (3, 4)) == 7
     assert one(a, "SELECT %s::int", (7,)) == 7
     a.close()
 
@@ -181,7 +183,7 @@ def copy():
             stream.write_row((99999, "x"))
             raise KeyError("changed my mind")
 
-    raises(KeyError, given_up)
+    raises((KeyError, psycopg.errors.QueryCanceled), given_up)  # it depends on psycopg's version
     a.rollback()
     assert one(a, "SELECT count(*) FROM py3_copy") == 20000
     a.close()
