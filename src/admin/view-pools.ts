@@ -25,7 +25,7 @@ export const POOLS = view<PoolRow>({
     field(
       'cl_active',
       'int4',
-      'Clients that hold a server; always equal to sv_active. (PgBouncer counts idle clients too: they are in SHOW CLIENTS.)',
+      'Clients that hold a server; always equal to sv_active. Other than in PgBouncer, idle ones do not count: see SHOW CLIENTS.',
       (p) => p.clActive,
     ),
     field(

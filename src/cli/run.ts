@@ -121,6 +121,8 @@ class Start {
       exit: this.#environment.exit,
     });
     this.#log.log(`process up: ${versionLines().join(', ')}`);
+    // whoever started us may look into the log as soon as the call returns
+    this.#log.flush();
     if (this.#isDaemon) await reportStart({ ready: true });
     await notifyServiceManager(['READY=1', `STATUS=serving ${command.file}`], this.#log);
   }

@@ -16,7 +16,7 @@ import { PoolerError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import type { ErrorFields } from '../wire/backend.ts';
 import { decodeRow } from '../wire/fields.ts';
-import { bind, execute, parse, query, sync } from '../wire/frontend.ts';
+import { bind, execute, parse, sync } from '../wire/frontend.ts';
 import { welcomeDifference } from './welcome.ts';
 
 /** Where and as whom the secrets of a database's users are asked; null = only auth_file counts. */

@@ -187,6 +187,8 @@ export class Client implements TransportHandler, Waiter, RequestHost {
 
   onDrain(): void {
     this.server?.transport.resume();
+    // it may have been paused for answers of our own that it did not read
+    if ((this.phase === 'idle' || this.phase === 'linked') && !this.awaitsStatements) this.transport.resume();
   }
 
   onGone(reason: string): void {
@@ -213,8 +215,6 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     const mode = pool.limits.mode;
     if (mode === 'session') {
       if (pool.database.paused && status === c.TX_IDLE) detachWhenClean(this, server);
-      else if (pool.limits.serverFastClose && server.ready && pool.isStale(server))
-        this.fail('databaseChanged');
       return;
     }
     if (status !== c.TX_IDLE) {

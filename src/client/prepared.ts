@@ -179,8 +179,14 @@ export class PreparedNames {
   ): void {
     const owed = server.replies.owed;
     server.statements.add(statement);
-    const victim = server.statements.victim(max);
-    if (victim !== null) this.#evict(server, victim, out);
+    // more than one when max_prepared_statements has become smaller
+    for (
+      let victim = server.statements.victim(max);
+      victim !== null;
+      victim = server.statements.victim(max)
+    ) {
+      this.#evict(server, victim, out);
+    }
     counters.serverParses += 1;
     out.add(statement.parseMessage, 0, statement.parseMessage.length, null);
     owed.push(item, { internal: false, statement, clientName });

@@ -5,6 +5,7 @@
  */
 import { OutBuffer } from '../net/out-buffer.ts';
 import {
+  FORGETS,
   OWED_BIND,
   OWED_CLOSE,
   OWED_COPY_END,
@@ -19,6 +20,7 @@ import type { ServerConnection } from '../server/server-connection.ts';
 import { type ErrorCode, PoolerError } from '../util/errors.ts';
 import * as c from '../wire/codes.ts';
 import { HeldBytes } from '../wire/held-bytes.ts';
+import { forgetsStatements } from './forgets-statements.ts';
 import type { RequestHost } from './request-host.ts';
 
 const READY_IDLE = Buffer.from([c.B_READY_FOR_QUERY, 0, 0, 0, 5, c.TX_IDLE]);
@@ -211,7 +213,7 @@ export class RequestStream {
     if (this.discarding && type !== c.F_TERMINATE) {
       if (type === c.F_SYNC) {
         this.discarding = false;
-        host.transport.writeOwned(READY_IDLE);
+        this.#say(READY_IDLE);
       }
       return DONE;
     }
@@ -227,14 +229,14 @@ export class RequestStream {
         return DONE;
       case c.F_SYNC:
         // nothing is outstanding: the answer needs no server
-        host.transport.writeOwned(READY_IDLE);
+        this.#say(READY_IDLE);
         return DONE;
       case c.F_CLOSE:
         if (end - pos > NAME_LIMIT) this.#refuse('failedToParse');
         if (end > n) return this.#need(end - pos);
         if (host.maxPrepared === 0 || buffer[pos + 5] !== 0x53 || buffer[pos + 6] === 0) return FORWARD;
         host.prepared.close(buffer.latin1Slice(pos + 6, end - 1), null);
-        host.transport.writeOwned(CLOSE_COMPLETE);
+        this.#say(CLOSE_COMPLETE);
         return DONE;
       case c.F_QUERY:
         if (host.disablePqexec) this.#refuse('pqexecDisallowed');
@@ -269,6 +271,11 @@ export class RequestStream {
     return -1;
   }
 
+  /** An answer of the proxy's own. A client that does not read its answers is not read either. */
+  #say(bytes: Buffer): void {
+    if (!this.#host.transport.writeOwned(bytes)) this.#host.transport.pause();
+  }
+
   #need(bytes: number): number {
     this.#wholeBelow = bytes;
     return HOLD;
@@ -300,14 +307,17 @@ export class RequestStream {
     switch (type) {
       case c.F_QUERY:
         if (host.disablePqexec) this.#refuse('pqexecDisallowed');
-        owed.push(OWED_QUERY, null);
+        owed.push(
+          max > 0 && forgetsStatements(buffer, pos, end, n) ? OWED_QUERY | FORGETS : OWED_QUERY,
+          null,
+        );
         return FORWARD;
       case c.F_PARSE:
         if (max > 0) {
           if (n - pos < 6) return this.#need(6);
           if (buffer[pos + 5] !== 0) {
             if (end > n) return this.#need(end - pos);
-            if (owed.unsure > 0) return this.#awaitStatements();
+            if (owed.uncertain) return this.#awaitStatements();
             toServer.add(buffer, from, pos, this.#host.transport);
             if (!host.prepared.parse(buffer, pos, end, server, max, toServer, host.counters)) {
               this.#refuse('failedToParse');
@@ -320,31 +330,21 @@ export class RequestStream {
       case c.F_BIND:
         return this.#bind(buffer, pos, end, n, from, server);
       case c.F_DESCRIBE:
-        if (end - pos > NAME_LIMIT) this.#refuse('failedToParse');
-        if (end > n) return this.#need(end - pos);
-        if (max > 0 && buffer[pos + 5] === 0x53 && buffer[pos + 6] !== 0) {
-          if (buffer[end - 1] !== 0) this.#refuse('failedToParse');
-          if (owed.unsure > 0) return this.#awaitStatements();
-          toServer.add(buffer, from, pos, this.#host.transport);
-          host.prepared.describe(buffer, pos, end, server, max, toServer, host.counters);
-          return DONE;
-        }
-        owed.push(OWED_DESCRIBE, null);
-        return FORWARD;
-      case c.F_EXECUTE:
-        owed.push(OWED_EXECUTE, null);
-        return FORWARD;
       case c.F_CLOSE:
         if (end - pos > NAME_LIMIT) this.#refuse('failedToParse');
         if (end > n) return this.#need(end - pos);
         if (max > 0 && buffer[pos + 5] === 0x53 && buffer[pos + 6] !== 0) {
           if (buffer[end - 1] !== 0) this.#refuse('failedToParse');
-          if (owed.unsure > 0) return this.#awaitStatements();
+          if (owed.uncertain) return this.#awaitStatements();
           toServer.add(buffer, from, pos, this.#host.transport);
-          host.prepared.close(buffer.latin1Slice(pos + 6, end - 1), server);
+          if (type === c.F_CLOSE) host.prepared.close(buffer.latin1Slice(pos + 6, end - 1), server);
+          else host.prepared.describe(buffer, pos, end, server, max, toServer, host.counters);
           return DONE;
         }
-        owed.push(OWED_CLOSE, null);
+        owed.push(type === c.F_CLOSE ? OWED_CLOSE : OWED_DESCRIBE, null);
+        return FORWARD;
+      case c.F_EXECUTE:
+        owed.push(OWED_EXECUTE, null);
         return FORWARD;
       case c.F_SYNC:
         // in copy-in mode the server reads Sync and ignores it
@@ -388,7 +388,7 @@ export class RequestStream {
       server.replies.owed.push(OWED_BIND, null);
       return FORWARD;
     }
-    if (server.replies.owed.unsure > 0) {
+    if (server.replies.owed.uncertain) {
       host.counters.binds -= 1;
       return this.#awaitStatements();
     }

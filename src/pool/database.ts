@@ -8,7 +8,7 @@ export class Database {
   readonly name: string;
   entry: DatabaseEntry;
   /** Made from the `*` entry; forgotten after autodb_idle_timeout. */
-  readonly auto: boolean;
+  auto: boolean;
   /** PAUSE of this database or of everything is in force: nothing is opened or given out. */
   paused = false;
   /** PAUSE (or KILL) of this database by name. */

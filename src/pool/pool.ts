@@ -1,6 +1,6 @@
 /**
  * The servers for one (database, user) and the clients that wait for them. `serveWaiters` alone links servers:
- * FIFO, a freed server goes straight to the oldest waiter. Opening and limits are in pool-opener.ts, time-driven
+ * FIFO, a freed server goes straight to the oldest waiter. The limits of opening are in may-open.ts, time-driven
  * duties in janitor.ts.
  */
 import type { LearnedCredentials } from '../auth/credentials.ts';
@@ -11,12 +11,14 @@ import { PoolerError } from '../util/errors.ts';
 import { Histogram } from '../util/histogram.ts';
 import type { ErrorFields } from '../wire/backend.ts';
 import type { ServerError } from '../wire/fields.ts';
-import { ServerCancel } from './cancel.ts';
+import type { ServerCancel } from './cancel.ts';
 import { newCounters } from './counters.ts';
 import type { Database } from './database.ts';
 import type { PoolLimits } from './limits.ts';
+import { mayOpen } from './may-open.ts';
 import type { PoolHost } from './pool-host.ts';
 import { closeReason } from './retire.ts';
+import { sendCancel } from './send-cancel.ts';
 import type { PoolUser } from './user.ts';
 import { WaitQueue } from './wait-queue.ts';
 import type { Waiter } from './waiter.ts';
@@ -126,14 +128,15 @@ export class Pool implements ServerOwner {
       server.close(reason);
       return;
     }
+    const reset = this.limits.serverResetQuery;
+    server.resetDue = dirty && reset !== '';
     if (server.cancelsInFlight > 0) {
       server.moveTo('canceled');
       return;
     }
-    const reset = this.limits.serverResetQuery;
-    if (dirty && reset !== '') {
+    if (server.resetDue) {
       server.moveTo('tested');
-      this.#runChecked(server, reset, 'reset query failed');
+      server.runChecked(reset, 'reset query failed');
       return;
     }
     server.moveTo('idle');
@@ -156,11 +159,15 @@ export class Pool implements ServerOwner {
     if (connectQuery === null || connectQuery === '') {
       server.moveTo('idle');
       this.onServerFree(server);
-      return;
+    } else {
+      server.runInternal(connectQuery, (error) => {
+        if (error !== null) log.error(`exec_on_connect query failed: ${error}`);
+      });
     }
-    server.runInternal(connectQuery, (error) => {
-      if (error !== null) log.error(`exec_on_connect query failed: ${error}`);
-    });
+    // they know all that they waited for, whatever becomes of this server
+    const waiters = [...this.loginWaiters];
+    this.loginWaiters.clear();
+    for (const waiter of waiters) waiter.onWelcome();
   }
 
   onServerLoginFailed(server: ServerConnection, reason: string, error: ServerError | null): void {
@@ -180,11 +187,6 @@ export class Pool implements ServerOwner {
     const reason = closeReason(this, server, now);
     if (reason !== '') server.close(reason);
     else this.#setFree(server, now);
-    if (this.loginWaiters.size > 0 && this.welcome !== null) {
-      const waiters = [...this.loginWaiters];
-      this.loginWaiters.clear();
-      for (const waiter of waiters) waiter.onWelcome();
-    }
   }
 
   onServerClosed(server: ServerConnection, reason: string): void {
@@ -210,11 +212,16 @@ export class Pool implements ServerOwner {
     this.servers.add(server);
   }
 
-  /** The attempt ended before there was a connection (DNS). */
-  onOpenFailed(reason: string): void {
+  /** The attempt ended before there was a connection: no address, or it is not wanted any more (pause, reload). */
+  onOpenFailed(reason: string, unwanted: boolean): void {
     this.connecting -= 1;
     this.database.servers -= 1;
     this.user.servers -= 1;
+    if (unwanted) {
+      this.database.notifyWatchers();
+      this.wantServers();
+      return;
+    }
     this.lastFailure = reason;
     this.retryAtMs = this.#host.now() + this.limits.serverLoginRetryMs;
     this.#host.log.warning(`${this.database.name}/${this.user.name}: ${reason}`);
@@ -224,16 +231,16 @@ export class Pool implements ServerOwner {
 
   /** Opens servers while clients wait and the limits allow. */
   wantServers(): void {
-    if (this.#host.stopped || this.database.paused) return;
+    if (this.#host.stopped || this.database.paused || this.database.removed) return;
     if (this.used.size > 0 && this.idle.size === 0) this.#testUsed();
     const logins = this.welcome === null && this.loginWaiters.size > 0 ? 1 : 0;
     const demand = this.waiters.count + logins - this.#soonFree();
-    while (this.connecting < demand && this.#mayOpen(true)) this.openOne();
+    while (this.connecting < demand && mayOpen(this, this.#host, true)) this.openOne();
   }
 
   /** One more server towards min_pool_size; never evicts. */
   openForMinimum(): void {
-    if (this.#host.stopped || this.database.paused || !this.#mayOpen(false)) return;
+    if (this.#host.stopped || this.database.paused || !mayOpen(this, this.#host, false)) return;
     this.openOne();
   }
 
@@ -281,51 +288,10 @@ export class Pool implements ServerOwner {
 
   /** Sends a cancel request for what runs on `server`; `done` when it is over. False = too many at once. */
   cancel(server: ServerConnection, stillWanted: () => boolean, done: () => void): boolean {
-    if (this.cancels.size >= 2 * Math.max(1, this.limits.poolSize)) return false;
-    const cancel: ServerCancel = new ServerCancel(server, this.#host.now(), {
-      stillWanted,
-      onCancelDone: (sent, reason) => {
-        this.cancels.delete(cancel);
-        this.#host.serverLog(server, this).debug(`cancel request: ${reason}`);
-        // it may still arrive: what it would hit must not be another client's query
-        if (sent && reason === 'cancel_wait_timeout') server.closeNeeded = reason;
-        if (server.state === 'canceled' && server.cancelsInFlight === 0) this.#afterCancel(server);
-        done();
-      },
-    });
-    this.cancels.add(cancel);
-    return true;
-  }
-
-  #afterCancel(server: ServerConnection): void {
-    const reason = closeReason(this, server, this.#host.now());
-    if (reason !== '') {
-      server.close(reason);
-      return;
-    }
-    server.moveTo('tested');
-    // an empty query flushes a signal that came too late for the query it was meant for
-    server.runInternal('', () => {});
+    return sendCancel(this, this.#host, server, stillWanted, done);
   }
 
   // --- inside
-
-  /** `evict` = an idle server of another pool may be closed to make room. */
-  #mayOpen(evict: boolean): boolean {
-    const limits = this.limits;
-    const now = this.#host.now();
-    if (this.connecting >= limits.maxConnecting || now < this.retryAtMs) return false;
-    const size = this.size;
-    const first = this.welcome === null && size === 0;
-    if (first || size < limits.poolSize) return this.#host.mayOpen(this, evict);
-    if (limits.reserveSize <= 0 || limits.reserveTimeoutMs <= 0) return false;
-    const oldest = this.waiters.oldest();
-    const waited = oldest === null ? 0 : now - oldest.waitingSinceMs;
-    if (size >= limits.poolSize + limits.reserveSize || waited < limits.reserveTimeoutMs) return false;
-    if (!this.#host.mayOpen(this, evict)) return false;
-    this.#host.log.warning(`${this.database.name}/${this.user.name}: taking connection from reserve_pool`);
-    return true;
-  }
 
   /** Servers in a check or reset: they will be free in a moment. */
   #soonFree(): number {
@@ -370,14 +336,8 @@ export class Pool implements ServerOwner {
       server.moveTo('tested');
       server.requestAt = 0;
       server.lastUsedMs = this.#host.now();
-      this.#runChecked(server, this.limits.serverCheckQuery ?? '', 'test query failed');
+      server.runChecked(this.limits.serverCheckQuery ?? '', 'test query failed');
     }
-  }
-
-  #runChecked(server: ServerConnection, sql: string, failure: string): void {
-    server.runInternal(sql, (error) => {
-      if (error !== null) server.close(`${failure}: ${error}`);
-    });
   }
 
   /** Gives idle servers to the waiting clients, oldest first. */

@@ -181,9 +181,12 @@ export class PoolRegistry implements PoolHost {
       queueMicrotask(() => this.#openFailed(pool, error));
       return;
     }
+    const { generation } = pool;
     this.resolver.resolve(host).then(
       (address) => {
-        if (this.stopped || pool.database.paused) this.#openFailed(pool, new Error('pause mode'));
+        const { paused, removed } = pool.database;
+        // after a RELOAD the name may not be the database's any more
+        if (this.stopped || paused || removed || generation !== pool.generation) pool.onOpenFailed('', true);
         else this.#connect(pool, host, address);
       },
       (error: unknown) => this.#openFailed(pool, error),
@@ -224,7 +227,10 @@ export class PoolRegistry implements PoolHost {
       } else if (!next.databases.has(database.name)) this.#removeDatabase(database);
     }
     for (const pool of this.pools()) {
+      const session = pool.limits.mode === 'session';
       pool.limits = resolveLimits(next, pool.database.entry, pool.user.name);
+      // what sessions have left on their servers is not for the next transaction of somebody else
+      if (session && pool.limits.mode !== 'session') pool.newGeneration('pool_mode changed');
       if (tlsChanged) pool.newGeneration('server TLS configuration changed');
       pool.wantServers();
     }
@@ -274,18 +280,13 @@ export class PoolRegistry implements PoolHost {
 
   #reconfigureDatabase(entry: DatabaseEntry): void {
     const known = this.databases.get(entry.name);
-    if (known === undefined || known.auto) {
-      if (known !== undefined) this.#removeDatabase(known);
+    if (known === undefined) {
       const made = new Database(entry, entry.name, false);
       made.paused = this.pausedAll;
-      if (known !== undefined) {
-        this.#changeEntry(known, entry);
-        known.removed = false;
-        return;
-      }
       this.databases.set(entry.name, made);
       return;
     }
+    known.auto = false;
     known.removed = false;
     this.#changeEntry(known, entry);
   }
@@ -317,7 +318,7 @@ export class PoolRegistry implements PoolHost {
   onDatabaseRemoved: (database: Database) => void = () => {};
 
   #openFailed(pool: Pool, error: unknown): void {
-    pool.onOpenFailed(error instanceof Error ? error.message : String(error));
+    pool.onOpenFailed(error instanceof Error ? error.message : String(error), false);
   }
 
   /** Closes the server that has been free longest in the other pools; false = there is none. */

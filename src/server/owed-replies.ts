@@ -24,6 +24,8 @@ export const SWALLOW_OK = 0x10;
 export const SWALLOW = 0x30;
 /** Nothing was sent: the proxy answers this itself when its turn comes. */
 export const INVENT = 0x40;
+/** A query that makes the server forget its prepared statements, if it succeeds. */
+export const FORGETS = 0x80;
 
 /** A Parse or Close, sent or answered by the proxy: what to undo when the server skips or refuses it. */
 export interface StatementTicket {
@@ -66,6 +68,14 @@ export class OwedReplies {
    */
   unsure = 0;
 
+  /** Queries in the queue that make the server forget statements. */
+  #forgets = 0;
+
+  /** Which statements exist is known only when some of these answers are here. */
+  get uncertain(): boolean {
+    return this.unsure > 0 || this.#forgets > 0;
+  }
+
   /** Appends an item (kind | flags). */
   push(item: number, reference: OwedReference): void {
     if (this.length === this.#kinds.length) this.#grow();
@@ -76,6 +86,7 @@ export class OwedReplies {
       if (!reference.internal) this.#tickets += 1;
     } else if (endsInReady(item)) {
       this.readies += 1;
+      if ((item & FORGETS) !== 0) this.#forgets += 1;
       if ((item & KIND) === OWED_SYNC) this.unsure = this.#tickets;
     }
     this.length += 1;
@@ -109,6 +120,7 @@ export class OwedReplies {
       }
     } else if (endsInReady(this.#kinds[at] as number)) {
       this.readies -= 1;
+      if (((this.#kinds[at] as number) & FORGETS) !== 0) this.#forgets -= 1;
     }
     this.#head = (at + 1) & (this.#kinds.length - 1);
     this.length -= 1;

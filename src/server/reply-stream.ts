@@ -24,7 +24,7 @@ import {
   SWALLOW_OK,
 } from './owed-replies.ts';
 import type { ReplyEvents, ReplyPeer } from './reply-events.ts';
-import { ANSWERS, ENDS, HOLD_LIMIT, mustBeWhole } from './reply-table.ts';
+import { ANSWERS, ENDS, HOLD_LIMIT, MAX_LENGTH, mustBeWhole } from './reply-table.ts';
 import { dropSkipped } from './skipped.ts';
 
 const INVENTED: Record<number, Buffer> = {
@@ -120,12 +120,13 @@ export class ReplyStream {
       const type = buffer[pos] as number;
       const length = buffer.readUInt32BE(pos + 1);
       const end = pos + 1 + length;
-      if (length < 4) {
+      const whole = end > n && mustBeWhole(type, length, owed);
+      if (length < 4 || length > (whole ? HOLD_LIMIT : MAX_LENGTH)) {
         this.#break('bad packet length');
         this.#end(peer, buffer, from, pos);
         return;
       }
-      if (end > n && mustBeWhole(type, length, owed)) {
+      if (whole) {
         this.#held.add(buffer, pos, n);
         if (peer !== null) toClient.add(buffer, from, pos, this.#transport);
         from = pos = n;
@@ -164,7 +165,7 @@ export class ReplyStream {
     if (peer !== null) {
       toClient.finish(buffer, from, n, this.#transport);
       if (!toClient.belowHighWater) this.#transport.pause();
-      if (peer.awaitsStatements && owed.unsure === 0) peer.onStatementsCertain();
+      if (peer.awaitsStatements && !owed.uncertain) peer.onStatementsCertain();
     }
   }
 
@@ -175,6 +176,7 @@ export class ReplyStream {
     toClient.begin(peer.transport);
     this.#invent();
     toClient.flush();
+    if (!toClient.belowHighWater) peer.transport.pause();
   }
 
   #afterReady(peer: ReplyPeer | null): void {
@@ -212,17 +214,14 @@ export class ReplyStream {
     }
     const type = this.#held.buffer[0] as number;
     const length = this.#held.buffer.readUInt32BE(1);
-    if (length < 4) {
+    const whole = mustBeWhole(type, length, this.owed);
+    if (length < 4 || length > (whole ? HOLD_LIMIT : MAX_LENGTH)) {
       this.#break('bad packet length');
       return n;
     }
     const total = length + 1;
     const peer = this.peer;
-    if (mustBeWhole(type, length, this.owed)) {
-      if (length > HOLD_LIMIT) {
-        this.#break('message too large');
-        return n;
-      }
+    if (whole) {
       const take = Math.min(total - this.#held.length, n - pos);
       this.#held.add(buffer, pos, pos + take);
       pos += take;

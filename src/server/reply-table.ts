@@ -35,6 +35,8 @@ for (const [type, answers, ends] of [
 
 /** Messages above this are not held whole; a small message of such a size is a protocol violation. */
 export const HOLD_LIMIT = 1024 * 1024;
+/** No message of PostgreSQL is longer (MaxAllocSize). */
+export const MAX_LENGTH = 0x3fffffff;
 
 /** True when a message can only be understood whole: it is held until its last byte is there. */
 export function mustBeWhole(type: number, length: number, owed: OwedReplies): boolean {

@@ -75,6 +75,8 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
   requestAt = 0;
   /** Cancel requests on their way to this server's backend. */
   cancelsInFlight = 0;
+  /** The last client's session state is still on it: the reset query must run before it is given out. */
+  resetDue = false;
   /** The server has sent a FATAL error; its end is near. */
   fatal = '';
   /** Parameters as reported at login, for the pool's welcome. */
@@ -151,6 +153,13 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
       onDone: (error) => onDone(error, rows),
     });
     this.transport.writeOwned(query(sql));
+  }
+
+  /** As runInternal; an error closes the connection. */
+  runChecked(sql: string, failure: string): void {
+    this.runInternal(sql, (error) => {
+      if (error !== null) this.close(`${failure}: ${error}`);
+    });
   }
 
   /** Closes the connection, politely when it is between messages. */

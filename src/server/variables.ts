@@ -100,28 +100,26 @@ function assignment(name: string, value: string): string {
   return `SET ${name}=${quoteLiteral(value)};`;
 }
 
+/** One name of a list as PostgreSQL splits it (SplitIdentifierString), with what follows it. */
+const LIST_ELEMENT =
+  /[ \t\n\r\f\v]*(?:"((?:[^"]|"")*)"|([^ \t\n\r\f\v,"][^ \t\n\r\f\v,]*))[ \t\n\r\f\v]*(,|$)/gy;
+
 /**
- * A reported search_path is a valid SET list; anything else (from a startup packet) is taken apart and quoted, so
- * that no client text is ever run as SQL.
+ * A reported search_path is a valid list; anything else (from a startup packet) is one literal, so that no client
+ * text is ever run as SQL.
  */
 function searchPath(value: string): string {
   const parts: string[] = [];
-  const element = /\s*(?:"((?:[^"]|"")*)"|([^\s",']+))\s*(,|$)/gy;
-  let at = 0;
-  while (at < value.length) {
-    element.lastIndex = at;
-    const found = element.exec(value);
+  for (let at = 0; ; at = LIST_ELEMENT.lastIndex) {
+    LIST_ELEMENT.lastIndex = at;
+    const found = LIST_ELEMENT.exec(value);
     if (found === null) return quoteLiteral(value);
-    const quoted = found[1];
-    parts.push(
-      quoted !== undefined
-        ? quoteLiteral(quoted.replaceAll('""', '"'))
-        : quoteLiteral((found[2] ?? '').toLowerCase()),
-    );
-    at = element.lastIndex;
-    if (found[3] === '') break;
+    const [, quoted, plain = '', end] = found;
+    // only ASCII is folded, as PostgreSQL does it in UTF-8
+    const name = quoted?.replaceAll('""', '"') ?? plain.replace(/[A-Z]/g, (ch) => ch.toLowerCase());
+    parts.push(quoteLiteral(name));
+    if (end === '') return parts.join(',');
   }
-  return parts.length === 0 ? "''" : parts.join(',');
 }
 
 export interface VariableDifference {

@@ -14,6 +14,7 @@ import { socketLog, socketPrefix } from '../observe/socket-log.ts';
 import { sweepPool } from '../pool/janitor.ts';
 import type { Pool } from '../pool/pool.ts';
 import { PoolRegistry } from '../pool/registry.ts';
+import { serverTls } from '../pool/server-tls.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Log } from '../util/log.ts';
@@ -104,6 +105,8 @@ export class Worker {
 
   /** Takes over a new configuration. Throws FatalError when it cannot be used; then nothing has changed. */
   reconfigure(next: Config): void {
+    // the files of both sides are tried before either side changes
+    serverTls(next.settings);
     this.clients.reconfigure(next);
     this.pools.reconfigure(next);
     this.config = next;

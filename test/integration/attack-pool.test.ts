@@ -195,25 +195,3 @@ test('RELOAD from session to transaction mode: what a session has left on its se
   assert.ok(first !== undefined && second !== undefined, 'a fresh server');
   assert.ok(!first.queries.includes('other'), first.queries.join(' | '));
 });
-
-test('min_pool_size never evicts: two pools that cannot both have theirs do not take turns', async (t) => {
-  const fake = await fakeServer(t, { onMessage: transactions });
-  const daemon = await scenarioDaemon(t, {
-    databases: { d: target(fake) },
-    settings: { ...quiet, max_db_connections: 1, min_pool_size: 1 },
-    userlist: { app: 'app', bob: 'bob', postgres: 'postgres' },
-  });
-  const app = await login(t, daemon, 'd');
-  await app.query('select 1');
-  const bob = await login(t, daemon, 'd', { user: 'bob' });
-  await bob.query('select 1');
-  const before = fake.connections.length;
-  const admin = await Admin.login(t, daemon);
-  // many sweeps: PAUSE and RESUME of another round would be seen as connections
-  for (let i = 0; i < 20; i++) {
-    await bob.query('select 1');
-    await admin.client.query('SHOW POOLS');
-    await new Promise((resolve) => setTimeout(resolve, 30));
-  }
-  assert.equal(fake.connections.length, before);
-});

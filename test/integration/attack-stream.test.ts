@@ -231,3 +231,21 @@ test('two COPY in one query: the second one is in copy mode too, also for a Sync
   assert.equal(wire.typesOf(await client.query('select 1')), 'CZ');
   assert.equal(fake.connections.length, 1);
 });
+
+test('a client that sends Syncs and reads nothing for a while: all of them are answered in the end', async (t) => {
+  const { login, console } = await stage(t, {});
+  const client = await login();
+  await client.query('select 1');
+  const count = 3_000_000;
+  let received = 0;
+  client.socket.removeAllListeners('data');
+  client.pause();
+  client.socket.write(Buffer.alloc(count * 5, wire.sync()));
+  const admin = await console();
+  for (let i = 0; i < 5; i++) await admin.query('SHOW VERSION');
+  client.socket.on('data', (chunk: Buffer) => {
+    received += chunk.length;
+  });
+  client.resume();
+  await until(() => received === count * 6, { timeoutMs: 30_000, what: 'all answers' });
+});

@@ -22,6 +22,14 @@ const connections = async (): Promise<number> =>
       .rows[0]?.[0],
   );
 
+/** PostgreSQL has exactly so many connections, a moment after the last socket was closed. */
+async function untilConnections(count: number): Promise<void> {
+  await until(async () => (await connections()) === count, {
+    what: `${count} connections`,
+    timeoutMs: 10_000,
+  });
+}
+
 test('max_db_connections: an idle server of another user is evicted, a busy one is waited for', async (t) => {
   const daemon = await scenarioDaemon(t, {
     databases: { app: target(server, 'dbname=postgres max_db_connections=2') },
@@ -32,19 +40,19 @@ test('max_db_connections: an idle server of another user is evicted, a busy one 
   const two = await login(t, daemon, 'app', { user: 'u2' });
   await one.rows('SELECT 1');
   await two.rows('SELECT 1');
-  assert.equal(await connections(), 2);
+  await untilConnections(2);
   const from = daemon.log.mark();
   // the oldest idle one goes: u1's
   const three = await login(t, daemon, 'app', { user: 'u3' });
   assert.deepEqual(await three.rows('SELECT current_user'), [['u3']]);
   await daemon.log.waitFor(/ S-0x.*app\/u1@.* closing because: evicted for max_db_connections/, { from });
-  await until(async () => (await connections()) === 2);
+  await untilConnections(2);
 
   await two.rows('BEGIN');
   await three.rows('BEGIN');
   ask(one, 'SELECT current_user');
   await admin.untilPool('app', { cl_waiting: 1, sv_active: 0, sv_login: 0 }, 'u1');
-  assert.equal(await connections(), 2);
+  await untilConnections(2);
   await two.rows('COMMIT');
   assert.deepEqual(await answer(one), [['u1']]);
   await three.rows('COMMIT');
@@ -65,11 +73,11 @@ test('max_db_connections: the first server of a new pool counts too', async (t) 
   t.after(() => coming.destroy());
   const loggedIn = coming.login({ user: 'u2', database: 'app' });
   await admin.untilPool('app', { cl_waiting: 1 }, 'u2');
-  assert.equal(await connections(), 1);
+  await untilConnections(1);
   await one.rows('COMMIT');
   await loggedIn;
   assert.deepEqual(await coming.rows('SELECT current_user'), [['u2']]);
-  await until(async () => (await connections()) === 1);
+  await untilConnections(1);
 });
 
 test('max_db_connections: a server that awaits its check is evicted as well', async (t) => {
@@ -85,6 +93,26 @@ test('max_db_connections: a server that awaits its check is evicted as well', as
   const two = await login(t, daemon, 'app', { user: 'u2' });
   assert.deepEqual(await two.rows('SELECT current_user'), [['u2']]);
   assert.equal((await admin.of('SERVERS', 'app')).length, 1);
+});
+
+test('min_pool_size evicts nobody: pools below their minimum leave each other alone', async (t) => {
+  const daemon = await scenarioDaemon(t, {
+    databases: { app: target(server, 'dbname=postgres max_db_connections=2 min_pool_size=2') },
+    userlist,
+  });
+  const admin = await Admin.login(t, daemon);
+  await login(t, daemon, 'app', { user: 'u1' });
+  await admin.untilPool('app', { sv_idle: 2 }, 'u1');
+  // a client that needs one may evict
+  await login(t, daemon, 'app', { user: 'u2' });
+  await admin.untilPool('app', { sv_idle: 1 }, 'u2');
+  const ids = async (): Promise<number[]> =>
+    (await admin.of('SERVERS', 'app')).map((row) => row.int('id')).sort();
+  const before = await ids();
+  // ten sweeps, in each of which both pools look for another server
+  await server.sql('SELECT pg_sleep(1)');
+  assert.deepEqual(await ids(), before);
+  assert.equal(before.length, 2);
 });
 
 test('max_user_connections: counted over all databases of the user, with eviction', async (t) => {

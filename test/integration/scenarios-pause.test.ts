@@ -26,6 +26,14 @@ const connections = async (): Promise<number> =>
       .rows[0]?.[0],
   );
 
+/** PostgreSQL has exactly so many connections, a moment after the last socket was closed. */
+async function untilConnections(count: number): Promise<void> {
+  await until(async () => (await connections()) === count, {
+    what: `${count} connections`,
+    timeoutMs: 10_000,
+  });
+}
+
 /** Opens `count` servers of the pool at once. */
 async function useServers(clients: readonly RawClient[], count: number): Promise<void> {
   await Promise.all(clients.slice(0, count).map((client) => client.rows('BEGIN')));
@@ -57,11 +65,11 @@ test('S-50, S-51: PAUSE db returns while clients stay; queries wait; RESUME serv
   const clients = await logins(t, daemon, 10, 'app');
   await useServers(clients, 4);
   const others = await logins(t, daemon, 2, 'other', { user: 'other' });
-  assert.equal(await connections(), 4);
+  await untilConnections(4);
 
   assert.equal(await admin.run('PAUSE app'), 'PAUSE');
   assert.deepEqual(await admin.of('SERVERS', 'app'), []);
-  await until(async () => (await connections()) === 0);
+  await untilConnections(0);
   assert.deepEqual(await pausedOnes(admin), ['app']);
   const accepted = link.accepted;
 
@@ -84,7 +92,7 @@ test('S-50, S-51: PAUSE db returns while clients stay; queries wait; RESUME serv
   // longer than every sweep: min_pool_size, the reserve and the waiting clients open nothing
   await server.sql('SELECT pg_sleep(1)');
   assert.equal(link.accepted, accepted, 'a connection was opened during the pause');
-  assert.equal(await connections(), 0);
+  await untilConnections(0);
   assert.equal(clients.filter((client) => client.ended).length, 0);
   assert.equal(one.pending.length + two.pending.length, 0, 'something was said to a waiting client');
 
@@ -146,7 +154,7 @@ for (const which of ['app', '']) {
     assert.equal(returned, false, 'PAUSE returned with a transaction open');
     await inside.rows('COMMIT');
     assert.equal(await paused, 'PAUSE');
-    assert.equal(await connections(), 0);
+    await untilConnections(0);
     ask(inside, 'SELECT 2');
     await watcher.untilPool('app', { cl_waiting: 2 });
     assert.equal(await admin.run(resume), 'RESUME');
@@ -225,7 +233,7 @@ test('S-53: session mode: sessions without state are detached, RESUME serves the
   for (const [i, client] of clients.entries()) await client.rows(`SET application_name = 'c${i}'`);
   await admin.untilPool('app', { cl_active: 4, sv_active: 4 });
   assert.equal(await admin.run('PAUSE app'), 'PAUSE');
-  assert.equal(await connections(), 0);
+  await untilConnections(0);
   assert.equal(clients.filter((client) => client.ended).length, 0);
   for (const client of clients) ask(client, 'SHOW application_name');
   await admin.untilPool('app', { cl_waiting: 3 });

@@ -1,8 +1,9 @@
 /**
  * pg_dump and pg_isready through the proxy. pg_dump sets search_path, statement_timeout and others for its session
  * before it begins its transaction. In session mode that is all right, also with parallel workers. In transaction mode
- * it works as with PgBouncer, which is: the dump is right as long as one server serves it, and what it has set stays
- * on that server for the next client (see docs of server_reset_query_always). Session mode is the one for dumps.
+ * it works as with PgBouncer: as long as nobody else takes its server between those SETs and its BEGIN the dump is
+ * right; and because it leaves in the middle of its transaction, its server is closed and what it has set goes with
+ * it. Session mode is the one for dumps.
  */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -91,6 +92,9 @@ describe('pg_dump', { skip }, () => {
     await proxied.console('RECONNECT tx');
     await dumpsAlike('tx');
     await proxied.assertQuiet('tx');
+    for (let i = 0; i < 3; i++) {
+      assert.deepEqual(await psql('SHOW search_path', proxied.address('tx')), ['"$user", public']);
+    }
   });
 });
 

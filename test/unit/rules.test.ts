@@ -192,7 +192,7 @@ test('the scan finds what the linter cannot', () => {
   assert.equal(check('other.ts', 'export const a = 1;\n').length, 1);
   assert.equal(check('main.ts', "import { a } from '../test/support/a.ts';\n").length, 1);
   assert.deepEqual(check('util/a.ts', "// import { a } from '../client/a.ts';\nexport const a = 1;\n"), []);
-  assert.deepEqual(check('worker.ts', "import { a } from './client/a.ts';\n"), []);
+  assert.deepEqual(check('supervisor.ts', "import { a } from './worker/a.ts';\n"), []);
 });
 
 test('src keeps the layers', () => {
