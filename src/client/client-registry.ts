@@ -303,8 +303,8 @@ export class ClientRegistry {
         case 'welcome': {
           const waitMs = client.pool?.limits.queryWaitTimeoutMs ?? 0;
           const age = nowMs - client.connectedMs;
-          if (client.database?.paused === true) break;
-          if (loginMs > 0 && age >= loginMs)
+          const paused = client.database?.paused === true;
+          if (!paused && loginMs > 0 && age >= loginMs)
             client.fail('clientLoginTimeoutServerDown', '', whyWaiting(client.pool));
           else if (waitMs > 0 && age >= waitMs) client.fail('queryWaitTimeout', '', whyWaiting(client.pool));
           break;

@@ -24,6 +24,7 @@ import { PreparedNames } from './prepared.ts';
 import type { RequestHost } from './request-host.ts';
 import { RequestStream } from './request-stream.ts';
 import { detachWhenClean } from './session-detach.ts';
+import { SessionWatch } from './session-watch.ts';
 
 /** What a waiting client may still send before its reading stops. */
 const HOLD_LIMIT = 4 * CLIENT_READ_SIZE;
@@ -82,8 +83,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   cancelKey = '';
   /** A cancel request for this client is on its way. */
   canceling = 0;
-  /** A probe of session state is running (PAUSE in session mode). */
-  probing = false;
+  watch: SessionWatch | null = null;
   log: Log;
 
   constructor(id: number, registry: ClientRegistry, log: Log) {
@@ -134,6 +134,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     pool.counters.queries += 1;
     pool.counters.xacts += 1;
     this.setup = null;
+    if (pool.limits.mode === 'session') this.watch ??= new SessionWatch();
     const server = pool.acquire(this, now);
     if (server === null) {
       if (!this.gone) this.moveTo('waiting');

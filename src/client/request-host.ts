@@ -3,6 +3,7 @@ import type { Counters } from '../control/port.ts';
 import type { Transport } from '../net/transport.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import type { PreparedNames } from './prepared.ts';
+import type { SessionWatch } from './session-watch.ts';
 
 /** The client that owns the stream. */
 export interface RequestHost {
@@ -12,6 +13,8 @@ export interface RequestHost {
   readonly prepared: PreparedNames;
   /** 0 = prepared statements pass through unchanged. */
   readonly maxPrepared: number;
+  /** Session mode: sees the statements that go by; else null. */
+  readonly watch: SessionWatch | null;
   readonly maxPacketSize: number;
   readonly disablePqexec: boolean;
   /**

@@ -18,13 +18,13 @@ import {
 } from '../server/owed-replies.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import { type ErrorCode, PoolerError } from '../util/errors.ts';
+import { CLOSE_COMPLETE, readyForQuery } from '../wire/backend.ts';
 import * as c from '../wire/codes.ts';
 import { HeldBytes } from '../wire/held-bytes.ts';
 import { forgetsStatements } from './forgets-statements.ts';
 import type { RequestHost } from './request-host.ts';
 
-const READY_IDLE = Buffer.from([c.B_READY_FOR_QUERY, 0, 0, 0, 5, c.TX_IDLE]);
-const CLOSE_COMPLETE = Buffer.from([c.B_CLOSE_COMPLETE, 0, 0, 0, 4]);
+const READY_IDLE = readyForQuery(c.TX_IDLE);
 /** A Bind or Describe whose names do not end within this many bytes is refused. */
 const NAME_LIMIT = 64 * 1024;
 
@@ -105,12 +105,8 @@ export class RequestStream {
       return;
     }
     // a large message grows chunk by chunk: look again only when it can be whole
-    if (
-      this.#held.length < 5 ||
-      this.#held.length < Math.min(this.#held.buffer.readUInt32BE(1) + 1, this.#wholeBelow)
-    )
-      return;
-    this.resumeHeld();
+    const { buffer: held, length } = this.#held;
+    if (length >= 5 && length >= Math.min(held.readUInt32BE(1) + 1, this.#wholeBelow)) this.resumeHeld();
   }
 
   /** A held message is looked at again when this many bytes of it are there (it need not be whole). */
@@ -243,6 +239,7 @@ export class RequestStream {
         return FORWARD;
       // a server is taken only when the message can go on at once: a slow sender must hold none
       case c.F_PARSE:
+        host.watch?.see(buffer, pos + 5, end, n);
         if (host.maxPrepared === 0) return FORWARD;
         if (n - pos < 6) return this.#need(6);
         return buffer[pos + 5] !== 0 && end > n ? this.#need(end - pos) : FORWARD;
@@ -307,6 +304,7 @@ export class RequestStream {
     switch (type) {
       case c.F_QUERY:
         if (host.disablePqexec) this.#refuse('pqexecDisallowed');
+        host.watch?.see(buffer, pos + 5, end, n);
         owed.push(
           max > 0 && forgetsStatements(buffer, pos, end, n) ? OWED_QUERY | FORGETS : OWED_QUERY,
           null,

@@ -42,7 +42,7 @@ export class ServerCancel implements TransportHandler {
     // the only answer that PostgreSQL ever gives here is to SSLRequest
     if (this.#sent || n !== 1) return;
     if (buffer[0] !== 0x53) {
-      this.#send();
+      this.#finish('server refused SSL for the cancel request');
       return;
     }
     const secure = tls.connect({ socket: this.#transport.socket, rejectUnauthorized: false });

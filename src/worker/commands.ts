@@ -4,7 +4,6 @@
  */
 import type { Client } from '../client/client.ts';
 import type { ClientRegistry } from '../client/client-registry.ts';
-import { heldState } from '../client/session-detach.ts';
 import { CommandError, type PendingCommand } from '../control/port.ts';
 import type { Database } from '../pool/database.ts';
 import type { PoolRegistry } from '../pool/registry.ts';
@@ -162,7 +161,8 @@ function why(client: Client): string {
   const server = client.server;
   if (server !== null && server.replies.owed.length > 0) return 'query running';
   if (server !== null && server.replies.status !== 0x49) return 'idle in transaction';
-  return heldState.get(client) ?? 'session open';
+  const held = client.watch?.held ?? '';
+  return held === '' ? 'session open' : held;
 }
 
 function wait(

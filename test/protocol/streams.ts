@@ -95,6 +95,7 @@ export function newRequests(options: {
     },
     counters: newCounters(),
     prepared: new PreparedNames(registry),
+    watch: null,
     maxPrepared: options.maxPrepared,
     maxPacketSize: options.maxPacketSize ?? 0x7fffffff,
     disablePqexec: false,

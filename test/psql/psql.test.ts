@@ -160,24 +160,29 @@ SELECT count(*) FROM t_errors;
       await proxied.assertQuiet(database);
     });
 
-    test('\\d, \\dt, \\l, \\du, \\df, \\conninfo: the catalog queries', async () => {
-      const text = `DROP TABLE IF EXISTS t_described;
+    test('\\d, \\dt, \\l, \\du, \\df, \\dx, \\d+: the catalog queries say the same as without the proxy', async () => {
+      await script(
+        database,
+        `DROP TABLE IF EXISTS t_described;
 CREATE TABLE t_described (id int PRIMARY KEY, t text NOT NULL DEFAULT 'x');
-\\d t_described
+`,
+      );
+      const text = `\\d t_described
+\\d+ t_described
 \\dt t_described
-\\l app
-\\du app
+\\l
+\\du
 \\df pg_catalog.int4pl
-\\conninfo
+\\dx
 `;
-      // not -t: it would take the footers of \d away
-      const printed = linesOf(await runProgram('psql', ['-X', '-A'], options(database, text))).join('\n');
-      assert.match(printed, /t\|text\|\|not null\|'x'::text/);
-      assert.match(printed, /"t_described_pkey" PRIMARY KEY, btree \(id\)/);
-      assert.match(printed, /public\|t_described\|table\|app/);
-      assert.match(printed, /^app\|app\|UTF8/m);
-      assert.match(printed, /pg_catalog\|int4pl\|integer\|/);
-      assert.match(printed, new RegExp(`"?${database}"?.*${proxied.daemon.port}`, 's'));
+      const through = options(database, text);
+      const direct = { ...through, port: proxied.postgres.port, database: 'app' };
+      const expected = await runProgram('psql', ['-X'], direct);
+      assert.match(expected.stdout, /"t_described_pkey" PRIMARY KEY, btree \(id\)/);
+      const result = await runProgram('psql', ['-X'], through);
+      assert.deepEqual(result, expected);
+      const conninfo = await runProgram('psql', ['-X', '-c', '\\conninfo'], through);
+      assert.match(conninfo.stdout, new RegExp(`${database}.*app.*${proxied.daemon.port}`, 's'));
       await proxied.assertQuiet(database);
     });
 
