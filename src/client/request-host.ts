@@ -24,7 +24,7 @@ export interface RequestHost {
   acquire(): ServerConnection | null;
   /** Bytes (SET) that must precede the next message to the server; taken by the stream. */
   setup: Buffer | null;
-  /** A linked client with nothing outstanding sends something: a query begins. */
+  /** A linked client with nothing outstanding begins a query. */
   onRequest(): void;
   /** Terminate, or the end of the connection in an orderly way. */
   onTerminate(): void;

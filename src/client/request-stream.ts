@@ -23,20 +23,11 @@ import * as c from '../wire/codes.ts';
 import { HeldBytes } from '../wire/held-bytes.ts';
 import { forgetsStatements } from './forgets-statements.ts';
 import type { RequestHost } from './request-host.ts';
+import { ASKS, DONE, FORWARD, HOLD, STOP, WAIT } from './request-table.ts';
 
 const READY_IDLE = readyForQuery(c.TX_IDLE);
 /** A Bind or Describe whose names do not end within this many bytes is refused. */
 const NAME_LIMIT = 64 * 1024;
-
-const FORWARD = 0;
-/** Nothing of the message is forwarded as it is. */
-const DONE = 1;
-/** More of the message must be read first. */
-const HOLD = 2;
-/** No server yet: the rest waits. */
-const WAIT = 3;
-/** The client is gone or going. */
-const STOP = 4;
 
 /** One turn's pieces for one server; shared by all clients, always flushed before control goes elsewhere. */
 const toServer = new OutBuffer();
@@ -53,6 +44,10 @@ export class RequestStream {
   /** Start of a message that must be seen whole, or what waits for a server. */
   readonly #held = new HeldBytes();
   #portalEnd = 0;
+  /** The last message belongs to a batch whose Sync is still to come. */
+  #open = false;
+  /** `acquire` has counted the request that comes next. */
+  #counted = false;
   /** Where forwarding goes on inside the current message (after a rewritten head). */
   #resumeAt = -1;
 
@@ -76,7 +71,7 @@ export class RequestStream {
     const n = this.#held.length;
     this.#held.clear();
     this.awaitsStatements = false;
-    this.#walk(held, n, true);
+    this.#walk(held, n);
   }
 
   /** Throws the first held message away; what of it has not been read yet is skipped when it comes. */
@@ -96,7 +91,7 @@ export class RequestStream {
   /** One chunk from the client. */
   onData(buffer: Buffer, n: number): void {
     if (this.#held.length === 0) {
-      this.#walk(buffer, n, false);
+      this.#walk(buffer, n);
       return;
     }
     this.hold(buffer, 0, n);
@@ -112,8 +107,7 @@ export class RequestStream {
   /** A held message is looked at again when this many bytes of it are there (it need not be whole). */
   #wholeBelow = Number.MAX_SAFE_INTEGER;
 
-  /** `held` = a request that has been counted when its first bytes came. */
-  #walk(buffer: Buffer, n: number, held: boolean): void {
+  #walk(buffer: Buffer, n: number): void {
     const host = this.#host;
     let server = host.server;
     if (server !== null) {
@@ -128,8 +122,6 @@ export class RequestStream {
       this.bodyLeft -= pos;
       if (!this.#bodyForward || server === null) from = pos;
       completed = this.bodyLeft === 0;
-    } else if (!held && server !== null && server.replies.owed.length === 0) {
-      host.onRequest();
     }
     this.#wholeBelow = Number.MAX_SAFE_INTEGER;
     while (pos < n) {
@@ -150,6 +142,7 @@ export class RequestStream {
         verdict = this.#unlinked(buffer, pos, type, end, n);
         if (verdict === FORWARD) {
           server = host.acquire();
+          this.#counted = true;
           if (server === null) {
             verdict = WAIT;
           } else {
@@ -300,6 +293,12 @@ export class RequestStream {
   ): number {
     const host = this.#host;
     const owed = server.replies.owed;
+    const asks = ASKS[type] as number;
+    if (asks > 0) {
+      if (!this.#open && !this.#counted && owed.length === 0) host.onRequest();
+      this.#open = asks === 2;
+      this.#counted = false;
+    }
     const max = host.maxPrepared;
     switch (type) {
       case c.F_QUERY:
