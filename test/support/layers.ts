@@ -77,6 +77,8 @@ export const ROOTS: readonly string[] = ['main.ts', 'supervisor.ts'];
 /** Folders beside src/ that nothing in src/ may import. */
 export const OUTSIDE: readonly string[] = ['test', 'bench', 'dist'];
 
+const WIDTH = 110;
+
 type Json = string | number | boolean | readonly Json[] | { readonly [key: string]: Json };
 
 function restricted(includes: readonly string[], groups: readonly string[], message: string): Json {
@@ -116,6 +118,22 @@ function overrides(): Json[] {
   ];
 }
 
+/** As biome itself formats JSON (biome checks its own file too): lists of texts on one line where they fit. */
+function printed(value: Json, indent: string): string {
+  const inner = `${indent}  `;
+  if (Array.isArray(value)) {
+    const line = `[${value.map((one: Json) => JSON.stringify(one)).join(', ')}]`;
+    const simple = value.every((one: Json) => typeof one !== 'object');
+    if (simple && indent.length + '"patterns": '.length + line.length < WIDTH) return line;
+    return `[\n${value.map((one: Json) => inner + printed(one, inner)).join(',\n')}\n${indent}]`;
+  }
+  if (typeof value !== 'object') return JSON.stringify(value);
+  const rows = Object.entries(value).map(
+    ([key, one]) => `${inner}${JSON.stringify(key)}: ${printed(one, inner)}`,
+  );
+  return `{\n${rows.join(',\n')}\n${indent}}`;
+}
+
 /** biome.json as this file wants it. */
 export function biomeConfig(): string {
   const config: Json = {
@@ -132,7 +150,7 @@ export function biomeConfig(): string {
         '!biome.json',
       ],
     },
-    formatter: { indentStyle: 'space', indentWidth: 2, lineWidth: 110 },
+    formatter: { indentStyle: 'space', indentWidth: 2, lineWidth: WIDTH },
     javascript: { formatter: { quoteStyle: 'single', semicolons: 'always' } },
     linter: {
       rules: {
@@ -145,7 +163,7 @@ export function biomeConfig(): string {
     },
     overrides: overrides(),
   };
-  return `${JSON.stringify(config, null, 2)}\n`;
+  return `${printed(config, '')}\n`;
 }
 
 const BEGIN = '<!-- layers: made by test/support/layers.ts -->';
