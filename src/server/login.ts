@@ -57,6 +57,7 @@ export class ServerLogin {
   #awaitingTls = false;
   /** An asynchronous authentication step is running: messages wait. */
   #busy = false;
+  #authenticated = false;
   #over = false;
   #pid = 0;
   #secret: Buffer = Buffer.alloc(4);
@@ -181,6 +182,11 @@ export class ServerLogin {
       case c.B_NEGOTIATE:
         return;
       case c.B_READY_FOR_QUERY:
+        // a server that skips the end of SCRAM has not proved that it knows our secret
+        if (!this.#authenticated) {
+          this.#fail('unexpected ReadyForQuery from server during login', null);
+          return;
+        }
         this.#over = true;
         this.#events.onLoggedIn({
           pid: this.#pid,
@@ -210,6 +216,7 @@ export class ServerLogin {
           });
           return;
         }
+        if (step.kind === 'ok') this.#authenticated = true;
         if (step.kind === 'send') this.#transport.writeOwned(step.bytes);
         this.#drain();
       },
