@@ -189,6 +189,8 @@ const STATES: readonly State[] = [
 
 for (const how of ['fin', 'rst'] as const) {
   for (const state of STATES) {
+    // a half-closed socket cannot be reset (libuv: EINVAL, and Node 20 spins on what is left of it)
+    if (how === 'rst' && state.name.startsWith('half-closed')) continue;
     test(`${how}: ${state.name}`, async (t) => {
       const client = state.from === 'connected' ? await RawClient.connect(house.daemon) : await login();
       t.after(() => client.destroy());
