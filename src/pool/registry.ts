@@ -370,7 +370,11 @@ export class PoolRegistry implements PoolHost {
         tls: this.#tls,
         hostName: unix ? '' : host,
       },
-      { registry: this.statements, tracked: this.tracked },
+      {
+        registry: this.statements,
+        tracked: this.tracked,
+        maxPacketSize: this.config.settings.maxPacketSize,
+      },
       pool.generation,
       this.now(),
       this.#deps.clock.wall(),

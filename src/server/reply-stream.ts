@@ -56,6 +56,8 @@ export class ReplyStream {
   /** Bytes read while linked. */
   forwarded = 0;
   broken = false;
+  /** max_packet_size: a longer message ends the connection. */
+  maxLength = MAX_LENGTH;
   /** Why the connection must not be reused although it goes on working for its client; '' = it may. */
   tainted = '';
   readonly #transport: Transport;
@@ -121,8 +123,8 @@ export class ReplyStream {
       const length = buffer.readUInt32BE(pos + 1);
       const end = pos + 1 + length;
       const whole = end > n && mustBeWhole(type, length, owed);
-      if (length < 4 || length > (whole ? HOLD_LIMIT : MAX_LENGTH)) {
-        this.#break('bad packet length');
+      if (length < 4 || length > (whole ? HOLD_LIMIT : this.maxLength)) {
+        this.#break(length > this.maxLength ? 'packet too large (max_packet_size)' : 'bad packet length');
         this.#end(peer, buffer, from, pos);
         return;
       }
@@ -215,8 +217,8 @@ export class ReplyStream {
     const type = this.#held.buffer[0] as number;
     const length = this.#held.buffer.readUInt32BE(1);
     const whole = mustBeWhole(type, length, this.owed);
-    if (length < 4 || length > (whole ? HOLD_LIMIT : MAX_LENGTH)) {
-      this.#break('bad packet length');
+    if (length < 4 || length > (whole ? HOLD_LIMIT : this.maxLength)) {
+      this.#break(length > this.maxLength ? 'packet too large (max_packet_size)' : 'bad packet length');
       return n;
     }
     const total = length + 1;

@@ -46,6 +46,7 @@ export interface ServerAddress {
 export interface ServerContext {
   readonly registry: StatementRegistry;
   readonly tracked: TrackedParameters;
+  readonly maxPacketSize: number;
 }
 
 export class ServerConnection implements TransportHandler, LoginEvents, ReplyEvents {
@@ -109,6 +110,7 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
         : { path: address.unixPath };
     this.transport = Transport.connect(where, this, () => this.#login?.start());
     this.replies = new ReplyStream(this.transport, this);
+    this.replies.maxLength = Math.min(this.replies.maxLength, context.maxPacketSize);
     this.#login = new ServerLogin(this.transport, request, this);
   }
 
