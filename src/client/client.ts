@@ -246,7 +246,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   }
 
   #codeForLostServer(reason: string): ErrorCode {
-    return reason.startsWith('unexpected ') || reason.startsWith('bad ') ? 'serverProtocol' : 'serverCrashed';
+    return /^(unexpected |bad |packet too large)/.test(reason) ? 'serverProtocol' : 'serverCrashed';
   }
 
   onServerDrain(): void {

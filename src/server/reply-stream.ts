@@ -24,7 +24,7 @@ import {
   SWALLOW_OK,
 } from './owed-replies.ts';
 import type { ReplyEvents, ReplyPeer } from './reply-events.ts';
-import { ANSWERS, ENDS, HOLD_LIMIT, MAX_LENGTH, mustBeWhole } from './reply-table.ts';
+import { ANSWERS, ENDS, HOLD_LIMIT, lengthFault, MAX_LENGTH, mustBeWhole } from './reply-table.ts';
 import { dropSkipped } from './skipped.ts';
 
 const INVENTED: Record<number, Buffer> = {
@@ -124,7 +124,7 @@ export class ReplyStream {
       const end = pos + 1 + length;
       const whole = end > n && mustBeWhole(type, length, owed);
       if (length < 4 || length > (whole ? HOLD_LIMIT : this.maxLength)) {
-        this.#break(length > this.maxLength ? 'packet too large (max_packet_size)' : 'bad packet length');
+        this.#break(lengthFault(length, this.maxLength));
         this.#end(peer, buffer, from, pos);
         return;
       }
@@ -218,7 +218,7 @@ export class ReplyStream {
     const length = this.#held.buffer.readUInt32BE(1);
     const whole = mustBeWhole(type, length, this.owed);
     if (length < 4 || length > (whole ? HOLD_LIMIT : this.maxLength)) {
-      this.#break(length > this.maxLength ? 'packet too large (max_packet_size)' : 'bad packet length');
+      this.#break(lengthFault(length, this.maxLength));
       return n;
     }
     const total = length + 1;

@@ -54,3 +54,9 @@ export function mustBeWhole(type: number, length: number, owed: OwedReplies): bo
       return false;
   }
 }
+
+/** Why a message of this length is refused: the setting, or no server ever sends such a one. */
+export function lengthFault(length: number, maxLength: number): string {
+  const real = length >= 4 && length <= MAX_LENGTH;
+  return real && length > maxLength ? 'packet too large (max_packet_size)' : 'bad packet length';
+}
