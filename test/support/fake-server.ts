@@ -6,6 +6,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { freePort } from './ports.ts';
 import type { RawMessage } from './raw-messages.ts';
 import * as wire from './raw-messages.ts';
+import { resetSocket } from './reset.ts';
 import { until } from './until.ts';
 
 const OK = wire.encode('R', wire.int32(0));
@@ -166,7 +167,7 @@ export class FakeConnection {
 
   /** Closes without a word: `fin` or `rst`. */
   cut(how: 'fin' | 'rst' = 'rst'): void {
-    if (how === 'rst') this.socket.resetAndDestroy();
+    if (how === 'rst') resetSocket(this.socket);
     else this.socket.destroy();
   }
 

@@ -5,6 +5,7 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from './ports.ts';
+import { resetSocket } from './reset.ts';
 
 export type Direction = 'up' | 'down';
 
@@ -198,7 +199,7 @@ export class FaultProxy {
 
   #cutPair(pair: Pair, how: 'fin' | 'rst'): void {
     for (const socket of [pair.client, pair.server]) {
-      if (how === 'rst') socket.resetAndDestroy();
+      if (how === 'rst') resetSocket(socket);
       else socket.destroySoon();
     }
     this.#pairs.delete(pair);

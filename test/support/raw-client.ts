@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ScramExchange } from '../../src/demo/scram-exchange.ts';
 import type { RawMessage } from './raw-messages.ts';
 import * as wire from './raw-messages.ts';
+import { resetSocket } from './reset.ts';
 
 const TIMEOUT_MS = 5_000;
 
@@ -279,7 +280,7 @@ export class RawClient {
 
   /** RST. */
   reset(): void {
-    this.socket.resetAndDestroy();
+    resetSocket(this.socket);
   }
 
   #onData(chunk: Buffer): void {
