@@ -31,6 +31,16 @@ async function main(): Promise<void> {
       await runDemo([...command.argv]);
       return;
     }
+    case 'check': {
+      const [{ checkLive }, { serverTls }] = await Promise.all([
+        import('./cli/check-live.ts'),
+        import('./pool/server-tls.ts'),
+      ]);
+      const { text, ok } = await checkLive(command.file, { serverTls });
+      process.stdout.write(text);
+      process.exitCode = ok ? 0 : 1;
+      return;
+    }
     case 'run':
       break;
   }

@@ -5,6 +5,7 @@
 import { createConsole } from './admin/console.ts';
 import { logDiagnostics } from './cli/check.ts';
 import { logOptions, type RunningPooler, type SupervisorDeps } from './cli/run.ts';
+import { Clusters } from './cluster/clusters.ts';
 import { CONSOLE_NAMES } from './config/entries.ts';
 import { loadConfig } from './config/load.ts';
 import { mergeReload } from './config/show.ts';
@@ -13,8 +14,11 @@ import type { OpenConsole } from './control/console.ts';
 import { CommandError, type ShutdownMode } from './control/port.ts';
 import { type HttpServer, startHttp } from './http/server.ts';
 import { createMetrics } from './observe/metrics.ts';
+import { serverTls } from './pool/server-tls.ts';
+import { loadParser } from './sql/parse.ts';
 import { FatalError } from './util/fatal-error.ts';
 import { PGBOUNCER_VERSION, VERSION, VERSION_LINE } from './util/version.ts';
+import { WorkerClusterControl } from './worker/cluster-control.ts';
 import { WorkerControl } from './worker/control-port.ts';
 import { Worker } from './worker/worker.ts';
 
@@ -22,6 +26,7 @@ class Supervisor implements RunningPooler {
   readonly #deps: SupervisorDeps;
   readonly #worker: Worker;
   readonly #control: WorkerControl;
+  readonly #clusters: Clusters;
   #http: HttpServer | null = null;
   #shutdown: ShutdownMode | null = null;
 
@@ -45,6 +50,15 @@ class Supervisor implements RunningPooler {
       shutdown: (mode) => this.shutdown(mode),
       droppedLogLines: () => deps.log.droppedLines(),
     });
+    this.#clusters = new Clusters({
+      config: deps.config,
+      sink: this.#worker.clusters,
+      log: deps.log,
+      clock: deps.clock,
+      tls: () => serverTls(this.#worker.config.settings),
+    });
+    this.#worker.clusters.monitors = this.#clusters;
+    this.#control.clusterControl = new WorkerClusterControl(this.#worker, this.#clusters);
     const own = deps.config.settings.adminDatabase;
     openConsole = createConsole(this.#control, {
       version: VERSION_LINE,
@@ -80,6 +94,8 @@ class Supervisor implements RunningPooler {
         throw new FatalError(error instanceof Error ? error.message : String(error));
       }
     }
+    if (this.#deps.config.clusters.size > 0) await loadParser();
+    this.#clusters.start();
     await this.#worker.start();
   }
 
@@ -151,9 +167,19 @@ class Supervisor implements RunningPooler {
   }
 
   #exit(): void {
+    this.#clusters.stop();
     this.#worker.stop();
     this.#http?.close();
     this.#deps.exit(0);
+  }
+
+  /** A RELOAD may bring the first cluster; until the parser is there, what needs it goes to the primary. */
+  #loadParser(): void {
+    loadParser().catch((error: unknown) => {
+      this.#deps.log.error(
+        `cannot load the SQL parser: ${error instanceof Error ? error.message : String(error)}`,
+      );
+    });
   }
 
   #reload(): { readonly ok: boolean; readonly diagnostics: readonly Diagnostic[] } {
@@ -178,6 +204,8 @@ class Supervisor implements RunningPooler {
     logDiagnostics(late, log);
     try {
       this.#worker.reconfigure(merged);
+      this.#clusters.reconfigure(merged);
+      if (merged.clusters.size > 0) this.#loadParser();
       log.reconfigure(logOptions(merged, overrides));
       log.reopen();
     } catch (error) {

@@ -7,41 +7,15 @@ import type { Diagnostic } from '../config/types.ts';
 import { CommandError } from '../control/port.ts';
 import type { PoolerError } from '../util/errors.ts';
 import type { ErrorFields } from '../wire/backend.ts';
+import { CLUSTER_COMMANDS } from './cluster-commands.ts';
+import type { Command } from './command.ts';
+import { logIssued, noWord, optionalWord } from './command.ts';
 import type { Token } from './grammar.ts';
-import { isOverlong, isWord } from './grammar.ts';
-import type { Environment, Outcome } from './outcome.ts';
+import { isWord } from './grammar.ts';
+import type { Environment } from './outcome.ts';
 import { done, Refusal } from './outcome.ts';
 
-export interface Usage {
-  readonly text: string;
-  readonly doc: string;
-  /** No longer served: documented, but not in SHOW HELP. */
-  readonly removed?: boolean;
-  /** Not in PgBouncer: comes after PgBouncer's lines in SHOW HELP. */
-  readonly own?: boolean;
-}
-
-export interface Command {
-  readonly name: string;
-  readonly usages: readonly Usage[];
-  /** `words` are the tokens after the name. Throws CommandError or PoolerError; `wrong` makes `invalid command`. */
-  run(words: readonly Token[], env: Environment, wrong: () => PoolerError): Outcome;
-}
-
 const DIAGNOSTICS_SHOWN = 20;
-
-/** No word, or one. */
-function optionalWord(words: readonly Token[], wrong: () => PoolerError): string | null {
-  const first = words[0];
-  if (first === undefined) return null;
-  if (words.length > 1 || first.kind === 'symbol') throw wrong();
-  if (isOverlong(first.text)) throw new CommandError('bad arguments');
-  return first.text;
-}
-
-function noWord(words: readonly Token[], wrong: () => PoolerError): void {
-  if (words.length > 0) throw wrong();
-}
 
 function requiredDatabase(words: readonly Token[], wrong: () => PoolerError): string {
   const name = optionalWord(words, wrong);
@@ -53,11 +27,6 @@ function notAdminDatabase(env: Environment, name: string | null, verb: string): 
   if (name !== null && env.adminDatabases.includes(name)) {
     throw new CommandError(`cannot ${verb} admin db: ${name}`);
   }
-}
-
-/** `PAUSE 'db' command issued`: scripts look for it. */
-function logIssued(env: Environment, command: string, database: string | null): void {
-  env.log.log(database === null ? `${command} command issued` : `${command} '${database}' command issued`);
 }
 
 /** A command over one database or all of them that is carried out at once. */
@@ -272,6 +241,7 @@ export const COMMANDS: readonly Command[] = [
   SUSPEND,
   SHUTDOWN,
   WAIT_CLOSE,
+  ...CLUSTER_COMMANDS,
 ];
 
 const BY_NAME: ReadonlyMap<string, Command> = new Map(COMMANDS.map((c) => [c.name, c]));

@@ -6,6 +6,7 @@ import type { ControlPort } from '../control/port.ts';
 import { SILENT } from '../util/log.ts';
 import { backendKeyData, noticeResponse, parameterStatus, readyForQuery } from '../wire/backend.ts';
 import { TX_IDLE } from '../wire/codes.ts';
+import { clusterWarnings } from './cluster-warnings.ts';
 import type { ConsoleInfo, Environment } from './outcome.ts';
 import { Session } from './session.ts';
 
@@ -46,7 +47,7 @@ export function createConsole(port: ControlPort, info: ConsoleInfo): OpenConsole
 /** What an administrator has to know before typing anything. A failure here must not refuse the login. */
 function greetingWarnings(env: Environment, info: ConsoleInfo): readonly string[] {
   try {
-    return [...stateWarnings(env.port), ...(info.warnings?.() ?? [])];
+    return [...stateWarnings(env.port), ...clusterWarnings(env.port), ...(info.warnings?.() ?? [])];
   } catch (error) {
     env.log.error(`console: warnings of the greeting failed: ${error}`);
     return [];

@@ -12,19 +12,23 @@ Connect to the database \`pgbouncer\` as a user of \`admin_users\` (may do every
 
     psql -h 127.0.0.1 -p 6432 -U admin pgbouncer
 
-The simple and the extended query protocol both work, so that drivers need no special settings. Views and columns are those of PgBouncer 1.26, with its spelling, order and types.
+The simple and the extended query protocol both work, so that drivers need no special settings. Views and columns are those of PgBouncer 1.26, with its spelling, order and types;
+columns of our own come after PgBouncer's. \`SHOW POOL_NODES\` has the columns of pgpool, \`SHOW CLUSTER\` those of repmgr.
 
 - One command is \`WORD [WORD]\`; case does not matter except in names of databases. Names with blanks or \`;\` stand in double quotes.
-- Several commands in one query are separated by \`;\` and run in order; the first error ends the query.
+- At login the console warns (severity WARNING) of what is wrong right now: a cluster without a primary, a node that is down (with its last
+  error) or in conflict, a node that was detached or given another weight by hand, a pause.
+- Several commands in one query are separated by \`;\` and run in order; the first error ends the query. All that follows \`EXPLAIN ROUTE\`
+  is the SQL to explain, with its semicolons (in psql write them as \`\\;\`).
 - \`SELECT pools\` is the same as \`SHOW POOLS\`.
 - With the extended protocol \`$1\` may stand for a word of a command (\`KILL_CLIENT $1\`), not for the name of a view. Results come in text
   or binary format.
 - \`BEGIN\`, \`COMMIT\`, \`ROLLBACK\`, \`DISCARD ALL\`, \`SELECT 1\`, \`SELECT version()\`, \`SHOW server_version\`, \`SET\` of variables of PostgreSQL and the
   like, which drivers send by themselves, are answered and change nothing. There are no transactions: a command takes effect at once.
-- A command that waits (\`PAUSE\`, \`WAIT_CLOSE\`) is ended by a cancel request (Ctrl-C in psql). What it has set stays: a pause must be
-  ended with \`RESUME\`.
+- A command that waits (\`PAUSE\`, \`WAIT_CLOSE\`, \`DRAIN\`, \`REDETECT\`) is ended by a cancel request (Ctrl-C in psql). What it has set stays: a pause
+  must be ended with \`RESUME\`, a drained node comes back with \`ATTACH\`.
 - Errors have SQLSTATE 08P01, except: 42501 admin access needed, F0000 a reload that failed (DETAIL: file, line and message of each error),
-  57014 canceled, 0A000 not supported.
+  57014 canceled, 0A000 not supported, 42704 no such node or cluster, 22023 a weight that is none, 55000 no cluster is configured.
 `;
 
 /** Pipes would end the cell of a Markdown table. */
@@ -47,9 +51,8 @@ function viewSection(view: View): string {
 /** The whole document. */
 export function consoleDocument(): string {
   const commands = usages().map((u) => {
-    const isOpen = u.text.startsWith('SHOW');
     const own = u.own === true ? ' (not in PgBouncer)' : '';
-    return `| \`${cell(u.text)}\` | ${isOpen ? '' : 'admin'} | ${cell(u.doc)}${own} |`;
+    return `| \`${cell(u.text)}\` | ${u.open === true ? '' : 'admin'} | ${cell(u.doc)}${own} |`;
   });
   const head =
     '## Commands\n\n| command | needs | meaning |\n|---|---|---|\n| `SHOW HELP` |  | This list, as a NOTICE. |\n';

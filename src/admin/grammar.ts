@@ -5,7 +5,8 @@
  */
 import { PoolerError } from '../util/errors.ts';
 
-export type TokenKind = 'word' | 'identifier' | 'string' | 'parameter' | 'symbol';
+/** `sql` is the rest of the query, as it stands: what EXPLAIN ROUTE explains. */
+export type TokenKind = 'word' | 'identifier' | 'string' | 'parameter' | 'symbol' | 'sql';
 
 export interface Token {
   readonly kind: TokenKind;
@@ -58,7 +59,8 @@ export function substitute(tokens: readonly Token[], values: readonly string[]):
 }
 
 /**
- * Splits a query at its semicolons. Empty statements are left out, so the result may be empty.
+ * Splits a query at its semicolons. Empty statements are left out, so the result may be empty. What follows
+ * EXPLAIN ROUTE is not split: it is SQL, with semicolons, quotes and parameters of its own.
  * Throws PoolerError (invalidCommand) when a quote or a comment does not end.
  */
 export function splitStatements(text: string): Statement[] {
@@ -73,6 +75,7 @@ export function splitStatements(text: string): Statement[] {
       if (token === null) break;
     } else {
       tokens.push(token);
+      if (tokens.length === 2 && isExplainRoute(tokens)) tokens.push(...scan.explained());
     }
   }
   return lists.map((list) => ({
@@ -82,14 +85,25 @@ export function splitStatements(text: string): Statement[] {
   }));
 }
 
+function isExplainRoute(tokens: readonly Token[]): boolean {
+  return isWord(tokens[0], 'explain') && isWord(tokens[1], 'route');
+}
+
 /** True for text that holds nothing but blanks and semicolons (comments are something). */
 export function isBlank(text: string): boolean {
   return /^[\s;]*$/.test(text);
 }
 
 const BLANK = /\s/;
+const BLANK_OR_END = /[\s;]/;
 /** What ends a bare word. Dots, dashes, slashes … belong to it: `SET listen_addr = 127.0.0.1`. */
 const DELIMITER = /[\s;'"=,()*]/;
+
+/** The number of `$n`, as text; null for any other word. */
+function parameterNumber(word: string): string | null {
+  const number = /^\$([1-9]\d{0,4})$/.exec(word)?.[1];
+  return number !== undefined && Number(number) <= MAX_PARAMETERS ? number : null;
+}
 
 class Scan {
   readonly #text: string;
@@ -114,6 +128,27 @@ class Scan {
     return this.#word();
   }
 
+  /**
+   * What follows EXPLAIN ROUTE: `FOR <database>` or nothing, then the rest of the text as one token (`$1` alone is a
+   * parameter). No statement of SQL begins with FOR.
+   */
+  explained(): Token[] {
+    const tokens: Token[] = [];
+    if (/^\s+for(?=[\s"])/i.test(this.#text.slice(this.#at))) {
+      for (const token of [this.next(), this.next()]) if (token !== null) tokens.push(token);
+    }
+    let start = this.#at;
+    let end = this.#text.length;
+    while (BLANK.test(this.#text[start] ?? '')) start += 1;
+    while (end > start && BLANK_OR_END.test(this.#text[end - 1] ?? '')) end -= 1;
+    this.#at = this.#text.length;
+    if (start === end) return tokens;
+    const text = this.#text.slice(start, end);
+    const parameter = parameterNumber(text);
+    tokens.push({ kind: parameter === null ? 'sql' : 'parameter', text: parameter ?? text, start, end });
+    return tokens;
+  }
+
   #word(): Token {
     const start = this.#at;
     while (this.#at < this.#text.length) {
@@ -121,10 +156,8 @@ class Scan {
       this.#at += 1;
     }
     const text = this.#text.slice(start, this.#at);
-    const parameter = /^\$([1-9]\d{0,4})$/.exec(text);
-    if (parameter !== null && Number(parameter[1]) <= MAX_PARAMETERS) {
-      return { kind: 'parameter', text: parameter[1] ?? '', start, end: this.#at };
-    }
+    const parameter = parameterNumber(text);
+    if (parameter !== null) return { kind: 'parameter', text: parameter, start, end: this.#at };
     return { kind: 'word', text, start, end: this.#at };
   }
 

@@ -1,8 +1,10 @@
 /** SHOW HELP, made from the tables of views and commands. */
 import type { ErrorFields } from '../wire/backend.ts';
-import type { Usage } from './commands.ts';
+import { WEIGHT_USAGE } from './cluster-commands.ts';
+import type { Usage } from './command.ts';
 import { COMMANDS } from './commands.ts';
 import { TYPES } from './encode.ts';
+import { EXPLAIN_USAGE } from './explain.ts';
 import type { ResultColumn, Row } from './outcome.ts';
 import type { View } from './view.ts';
 import { VIEW_LINES } from './views.ts';
@@ -16,11 +18,12 @@ export const HELP_USAGE: Usage = {
   text: 'SHOW HELP <view>',
   doc: 'The columns of a view: type, meaning, and the values of columns that have a closed set of them.',
   own: true,
+  open: true,
 };
 
 /** Usages in the order of SHOW HELP: PgBouncer's, then our own. */
 export function usages(): Usage[] {
-  const all = [SET_USAGE, ...COMMANDS.flatMap((c) => c.usages), HELP_USAGE];
+  const all = [SET_USAGE, ...COMMANDS.flatMap((c) => c.usages), WEIGHT_USAGE, EXPLAIN_USAGE, HELP_USAGE];
   return [...all.filter((u) => u.own !== true), ...all.filter((u) => u.own === true)];
 }
 

@@ -64,11 +64,23 @@ export type Outcome =
       readonly kind: 'wait';
       readonly tag: string;
       readonly pending: PendingCommand;
+      /** Sent before it waits. */
+      readonly notices?: readonly ErrorFields[];
       /** Undoes what the command has set, when the client ends the wait; null = it stays. */
       readonly undo: (() => void) | null;
     }
   /** SHUTDOWN: no reply, the connection just closes. */
   | { readonly kind: 'gone'; readonly reason: string };
+
+/** A statement that was understood: what running it gives, and how. */
+export interface Plan {
+  /** null = no result set. */
+  readonly columns: readonly ResultColumn[] | null;
+  /** How many `$n` it takes. */
+  readonly parameters: number;
+  /** `values` has `parameters` of them. Throws CommandError or PoolerError. */
+  run(env: Environment, values: readonly string[]): Outcome;
+}
 
 /** A command that has been carried out: only a tag (and notices). */
 export function done(

@@ -4,26 +4,19 @@
  */
 import { CommandError } from '../control/port.ts';
 import { PoolerError } from '../util/errors.ts';
+import { setWeight, weightWords } from './cluster-commands.ts';
 import { findCommand } from './commands.ts';
 import type { Canned } from './courtesy.ts';
 import { cannedSelect, courtesy, showVariable } from './courtesy.ts';
+import { planExplain } from './explain.ts';
 import type { Statement, Token } from './grammar.ts';
 import { invalidCommand, isOverlong, isWord, substitute } from './grammar.ts';
 import { HELP_COLUMNS, helpNotice, helpRows } from './help.ts';
-import type { Environment, Outcome, ResultColumn } from './outcome.ts';
+import type { Environment, Outcome, Plan } from './outcome.ts';
 import { done, Refusal, result } from './outcome.ts';
 import { runSet } from './set.ts';
 import type { View } from './view.ts';
 import { findView } from './views.ts';
-
-export interface Plan {
-  /** null = no result set. */
-  readonly columns: readonly ResultColumn[] | null;
-  /** How many `$n` it takes. */
-  readonly parameters: number;
-  /** `values` has `parameters` of them. Throws CommandError or PoolerError. */
-  run(env: Environment, values: readonly string[]): Outcome;
-}
 
 /** Throws PoolerError (invalidCommand) or CommandError when the statement is none of the console's. */
 export function planStatement(statement: Statement): Plan {
@@ -34,7 +27,10 @@ export function planStatement(statement: Statement): Plan {
   const name = head.text.toLowerCase();
 
   if (name === 'show' || name === 'select') return planShow(name === 'select', words, parameters, wrong);
+  if (name === 'explain') return planExplain(words, parameters, wrong);
   if (name === 'set') {
+    const weight = weightWords(words);
+    if (weight !== null) return planWeight(weight, parameters);
     return { columns: null, parameters, run: (env, values) => runSet(substitute(words, values), env, wrong) };
   }
   const command = findCommand(name);
@@ -49,6 +45,17 @@ export function planStatement(statement: Statement): Plan {
   if (answer !== null) return { columns: null, parameters, run: () => answer };
   if (isOverlong(head.text)) throw new CommandError('bad arguments');
   throw wrong();
+}
+
+function planWeight(words: readonly [node: Token, weight: Token], parameters: number): Plan {
+  return {
+    columns: null,
+    parameters,
+    run(env, values) {
+      if (!env.who.admin) throw new PoolerError('adminNeeded');
+      return setWeight(substitute(words, values), env);
+    },
+  };
 }
 
 function planShow(

@@ -15,9 +15,8 @@ import { B_PARAMETER_DESCRIPTION } from '../wire/codes.ts';
 import { wireColumns } from './encode.ts';
 import { splitStatements } from './grammar.ts';
 import { readBind, readParse, readTarget } from './message-reader.ts';
-import type { Row } from './outcome.ts';
+import type { Plan, Row } from './outcome.ts';
 import { checkFormats, formatOf, parameterText, TEXT_OID } from './parameter.ts';
-import type { Plan } from './plan.ts';
 import { planStatement } from './plan.ts';
 
 /** Bounds what one console client can make us keep. */

@@ -19,9 +19,8 @@ import { encodeRows, wireColumns } from './encode.ts';
 import type { Statement } from './grammar.ts';
 import { invalidCommand, isBlank, splitStatements } from './grammar.ts';
 import { readExecute, readQuery } from './message-reader.ts';
-import type { Environment, Outcome } from './outcome.ts';
+import type { Environment, Outcome, Plan } from './outcome.ts';
 import { errorFields } from './outcome.ts';
-import type { Plan } from './plan.ts';
 import { planStatement } from './plan.ts';
 import type { Portal, Remaining } from './prepared.ts';
 import { PreparedStatements } from './prepared.ts';
@@ -341,6 +340,7 @@ export class Session implements ConsoleSession {
   #await(outcome: Outcome & { readonly kind: 'wait' }, resume: (error: unknown) => void): void {
     const wait: Wait = { outcome, resume };
     this.#wait = wait;
+    for (const notice of outcome.notices ?? []) this.send(noticeResponse(notice));
     // what has been answered so far must not wait with the command
     this.flush();
     const settle = (error: unknown): void => {

@@ -17,7 +17,7 @@ const LOAD_BALANCE = {
 
 export const POOLS = view<PoolRow>({
   name: 'POOLS',
-  doc: 'One row for each pool, that is for each pair of database and user.',
+  doc: 'One row for each pool, that is for each pair of database and user; for a database of a cluster, for each of its nodes.',
   source: (env) => env.port.pools(),
   fields: [
     field('database', 'text', 'Database name.', (p) => p.database),
@@ -92,6 +92,12 @@ export const POOLS = view<PoolRow>({
       'How the hosts of a list are used; NULL without a list.',
       (p) => p.loadBalanceHosts,
       LOAD_BALANCE,
+    ),
+    field(
+      'node',
+      'text',
+      'Node of the cluster that the servers of this pool are on; empty = the database has a plain entry.',
+      (p) => p.node,
     ),
   ],
 });

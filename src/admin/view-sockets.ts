@@ -9,6 +9,8 @@ interface Entry {
   readonly type: 'C' | 'S';
   readonly state: string;
   readonly socket: SocketRow;
+  /** Of a server: name of its node. */
+  readonly node: string;
 }
 
 export const CLIENT_STATES: Readonly<Record<ClientState, string>> = {
@@ -142,8 +144,13 @@ const BUFFER_FIELDS: readonly Field<Entry>[] = [
   field('send_avail', 'int4', 'As send_remain.', (e) => e.socket.sendPending),
 ];
 
-const clientEntry = (c: ClientRow): Entry => ({ type: 'C', state: c.state, socket: c });
-const serverEntry = (s: ServerRow): Entry => ({ type: 'S', state: serverStateName(s.state), socket: s });
+const clientEntry = (c: ClientRow): Entry => ({ type: 'C', state: c.state, socket: c, node: '' });
+const serverEntry = (s: ServerRow): Entry => ({
+  type: 'S',
+  state: serverStateName(s.state),
+  socket: s,
+  node: s.node,
+});
 
 function allSockets(
   env: Environment,
@@ -151,10 +158,10 @@ function allSockets(
 ): Entry[] {
   const entries: Entry[] = [];
   for (const c of env.port.clients()) {
-    if (only(c.state, c)) entries.push({ type: 'C', state: clientListName(c.state), socket: c });
+    if (only(c.state, c)) entries.push({ ...clientEntry(c), state: clientListName(c.state) });
   }
   for (const s of env.port.servers()) {
-    if (only(s.state, s)) entries.push({ type: 'S', state: `sv_${s.state}`, socket: s });
+    if (only(s.state, s)) entries.push({ ...serverEntry(s), state: `sv_${s.state}` });
   }
   return entries;
 }
@@ -169,7 +176,15 @@ export const CLIENTS = view<Entry>({
 export const SERVERS = view<Entry>({
   name: 'SERVERS',
   doc: 'One row for each connection to PostgreSQL.',
-  fields: socketFields(SERVER_STATES),
+  fields: [
+    ...socketFields(SERVER_STATES),
+    field(
+      'node',
+      'text',
+      'Node of the cluster that it is connected to; empty = the database has a plain entry.',
+      (e) => e.node,
+    ),
+  ],
   source: (env) => env.port.servers().map(serverEntry),
 });
 

@@ -1,6 +1,8 @@
 /** The table of all SHOW views, in the lines of SHOW HELP. */
 
 import type { View } from './view.ts';
+import { CLUSTERS, LEARNED, ROUTES, SHADOW } from './view-clusters.ts';
+import { CLUSTER, NODES, POOL_NODES } from './view-nodes.ts';
 import { DATABASES, PEER_POOLS, PEERS, POOLS, USERS } from './view-pools.ts';
 import { CONFIG, DNS_HOSTS, DNS_ZONES, FDS, LISTS, MEM, STATE, VERSION } from './view-process.ts';
 import { ACTIVE_SOCKETS, CLIENTS, SERVERS, SOCKETS } from './view-sockets.ts';
@@ -13,6 +15,7 @@ export const VIEW_LINES: readonly (readonly View[])[] = [
   [FDS, SOCKETS, ACTIVE_SOCKETS, LISTS, MEM, STATE],
   [DNS_HOSTS, DNS_ZONES],
   [STATS, STATS_TOTALS, STATS_AVERAGES, TOTALS],
+  [NODES, POOL_NODES, CLUSTERS, CLUSTER, ROUTES, LEARNED, SHADOW],
 ];
 
 export const VIEWS: readonly View[] = VIEW_LINES.flat();

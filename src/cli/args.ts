@@ -21,6 +21,8 @@ export interface RunCommand {
 export type Command =
   | RunCommand
   | { readonly kind: 'demo'; readonly argv: readonly string[] }
+  /** Connect to everything that the file names, and report. */
+  | { readonly kind: 'check'; readonly file: string }
   /** Text for stdout (exit 0) or stderr (exit 1). */
   | {
       readonly kind: 'say';
@@ -60,6 +62,7 @@ export function usageText(exe: string): string {
 
 Usage:
   ${exe} [OPTION]... CONFIG_FILE
+  ${exe} check CONFIG_FILE
   ${exe} demo
 
 Options:
@@ -71,6 +74,7 @@ Options:
   -V, --version        show version, then exit
   -h, --help           show this help, then exit
 
+check connects to every node and database of the file and tells what is wrong; exit status 0 or 1.
 demo starts a PostgreSQL cluster of its own with ${exe} in front of it.
 `;
 }
@@ -90,6 +94,7 @@ interface Collected {
 export function parseCommandLine(argv: readonly string[], exe: string): Command {
   if (argv[0] === 'demo') return { kind: 'demo', argv: argv.slice(1) };
   try {
+    if (argv[0] === 'check') return parseCheck(argv.slice(1), exe);
     return parse(argv, exe);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
@@ -123,6 +128,15 @@ function parse(argv: readonly string[], exe: string): Command {
   if (file === undefined || file === '') throw new UsageError('no configuration file specified');
   if (extra !== undefined) throw new UsageError(`too many command-line arguments (first is "${extra}")`);
   return { kind: 'run', file, ...collected };
+}
+
+/** `check` takes a file and no option but those that only print. */
+function parseCheck(argv: readonly string[], exe: string): Command {
+  const command = parse(argv, exe);
+  if (command.kind !== 'run') return command;
+  const { file, check, daemon, quiet, verbose, user } = command;
+  if (check || daemon || quiet || verbose > 0 || user !== '') throw new UsageError('check takes no options');
+  return { kind: 'check', file };
 }
 
 interface Found {

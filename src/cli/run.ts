@@ -16,8 +16,9 @@ import type { RunCommand } from './args.ts';
 import { logDiagnostics } from './check.ts';
 import { reportStart, startDaemon, takeDaemonMarker } from './daemonize.ts';
 import { assumeIdentity, refuseRoot } from './identity.ts';
-import { expectedFileUse, fileLimits, limitsLine, type PoolDemand } from './limits.ts';
+import { expectedFileUse, fileLimits, limitsLine } from './limits.ts';
 import { checkPidfile, writePidfile } from './pidfile.ts';
+import { poolDemands, usersOf } from './pool-demand.ts';
 import { handleSignal, type PoolerSignal, type SignalTarget } from './signals.ts';
 
 /** What startSupervisor is given. */
@@ -195,17 +196,6 @@ class Start {
 
 function crashText(error: unknown): string {
   return `unexpected error, going down: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
-}
-
-function poolDemands({ databases, settings }: Config): PoolDemand[] {
-  return [...databases.values()].map((entry) => ({
-    poolSize: entry.poolSize ?? settings.defaultPoolSize,
-    forcedUser: entry.user !== null,
-  }));
-}
-
-function usersOf({ users, userlist }: Config): number {
-  return new Set([...users.keys(), ...userlist.keys()]).size;
 }
 
 /** PgBouncer's order: who finds another pooler on the unix socket is told that, whatever the pidfile says. */

@@ -21,7 +21,8 @@ import { welcomeDifference } from './welcome.ts';
 
 /** Where and as whom the secrets of a database's users are asked; null = only auth_file counts. */
 interface Desk {
-  readonly pool: Pool;
+  /** The pool asked; for a cluster the one of the node that is right at the moment. */
+  pool: Pool;
   readonly query: string;
 }
 
@@ -88,8 +89,12 @@ class AuthQuery implements Waiter {
   }
 
   start(): void {
-    const now = this.#pools.now();
-    const server = this.#desk.pool.acquire(this, now);
+    this.#acquire(this.#pools.now());
+  }
+
+  #acquire(sinceMs: number): void {
+    this.#desk.pool = this.#pools.placeInternal(this.#desk.pool);
+    const server = this.#desk.pool.acquire(this, this.#pools.now(), sinceMs);
     if (server !== null) this.onServerAssigned(server);
   }
 
@@ -180,9 +185,18 @@ class AuthQuery implements Waiter {
     if (limit > 0 && nowMs - this.#startedMs >= limit) this.#server?.close('query timeout');
   }
 
+  /** The place to ask may have moved. */
+  onReroute(): void {
+    const sinceMs = this.waitingSinceMs;
+    this.#desk.pool.forget(this);
+    this.#acquire(sinceMs);
+  }
+
   onServerReady(): void {}
   onServerDrain(): void {}
-  onServerParameter(): void {}
+  onServerParameter(): boolean {
+    return false;
+  }
   onStatementsCertain(): void {}
   onWaitNotice(): void {}
   onWelcome(): void {}

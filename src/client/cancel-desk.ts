@@ -6,14 +6,21 @@
 import type net from 'node:net';
 import { Transport } from '../net/transport.ts';
 import type { Log } from '../util/log.ts';
-import { readyForQuery } from '../wire/backend.ts';
-import { CODE_CANCEL, F_FUNCTION_CALL, F_QUERY, TX_IDLE } from '../wire/codes.ts';
+import { CODE_CANCEL } from '../wire/codes.ts';
 import { cancelKeyId, decrementTtl, peerOfKey } from './cancel-key.ts';
 import type { Client } from './client.ts';
 import type { ClientRegistry } from './client-registry.ts';
+import { failHeldUnit } from './routed-unit.ts';
 
 /** How long a peer may take to accept a forwarded request. */
 const FORWARD_TIMEOUT_MS = 10_000;
+
+/** What a queued statement is told that is canceled; its client stays connected. */
+const CANCELED = {
+  severity: 'ERROR',
+  sqlstate: '57014',
+  message: 'canceling statement due to user request',
+} as const;
 
 export class CancelDesk {
   readonly #registry: ClientRegistry;
@@ -56,7 +63,7 @@ export class CancelDesk {
       return;
     }
     if (target.phase === 'waiting') {
-      cancelQueued(target);
+      failHeldUnit(target, CANCELED);
       asker.leave('cancel request for waiting client');
       return;
     }
@@ -131,20 +138,4 @@ export class CancelDesk {
       done('cancel request: timeout');
     }, FORWARD_TIMEOUT_MS);
   }
-}
-
-/** The queued statement is canceled: the client is told (57014) and stays connected. */
-function cancelQueued(client: Client): void {
-  client.pool?.forget(client);
-  client.moveTo('idle');
-  client.tell({ severity: 'ERROR', sqlstate: '57014', message: 'canceling statement due to user request' });
-  const held = client.requests.heldType();
-  if (held === F_QUERY || held === F_FUNCTION_CALL) {
-    client.requests.dropHeldMessage();
-    client.transport.writeOwned(readyForQuery(TX_IDLE));
-  } else {
-    client.requests.discarding = true;
-  }
-  client.guarded(() => client.requests.resumeHeld());
-  client.transport.resume();
 }

@@ -8,6 +8,7 @@ import { OWED_QUERY, SWALLOW } from '../server/owed-replies.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import { difference, type VariableDifference } from '../server/variables.ts';
 import { query } from '../wire/frontend.ts';
+import { beginBlock } from './begin-block.ts';
 import type { Client } from './client.ts';
 
 /** Values remembered as accepted, per pool. */
@@ -21,6 +22,7 @@ export function carryVariables(client: Client, server: ServerConnection): boolea
     client.variables = server.variables;
   }
   client.moveTo('linked');
+  beginBlock(client, server);
   return true;
 }
 
@@ -35,6 +37,7 @@ function send(client: Client, server: ServerConnection, wanted: VariableDifferen
   if (together) {
     client.setup = query(wanted.sql);
     client.moveTo('linked');
+    beginBlock(client, server);
     return true;
   }
   client.moveTo('settling');
@@ -64,6 +67,7 @@ function onAnswer(
   client.variables = server.variables;
   if (client.phase !== 'settling') return;
   client.moveTo('linked');
+  beginBlock(client, server);
   client.guarded(() => client.requests.resumeHeld());
   client.transport.resume();
 }

@@ -2,11 +2,10 @@
  * All clients of the data plane, and what they share: limits, cancel keys, the rules of logging in. Accepts sockets,
  * hands logged-in clients to their pools or to the console, finds the target of a cancel request.
  */
-import fs from 'node:fs';
 import type net from 'node:net';
 import os from 'node:os';
-import { type HbaRule, parseHba } from '../auth/hba.ts';
-import { type IdentMaps, parseIdent } from '../auth/ident.ts';
+import type { HbaRule } from '../auth/hba.ts';
+import type { IdentMaps } from '../auth/ident.ts';
 import { isConsoleDatabase } from '../config/config.ts';
 import { maxDbClientConnections, maxUserClientConnections } from '../config/effective.ts';
 import type { Config } from '../config/load.ts';
@@ -23,14 +22,20 @@ import { PoolerError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import { backendKeyData, noticeResponse, parameterStatus, readyForQuery } from '../wire/backend.ts';
 import { TX_IDLE } from '../wire/codes.ts';
+import { readAuthFiles } from './auth-files.ts';
 import { askSecret } from './auth-query.ts';
 import { CancelDesk } from './cancel-desk.ts';
 import { newCancelKey } from './cancel-key.ts';
 import { Client } from './client.ts';
 import { AUTHENTICATED, ClientLogin } from './client-login.ts';
+import { ClientRouting } from './client-routing.ts';
 import { type ClientTls, clientTls } from './client-tls.ts';
 import { ConsoleClient } from './console-client.ts';
+import { ownSetting } from './own-settings.ts';
+import type { RouteDesks } from './route-desk.ts';
+import { sweepHeld } from './routed-unit.ts';
 import type { StartupRequest, StartupRules } from './startup.ts';
+import { UnitRouter } from './unit-router.ts';
 import { welcomeVariables } from './welcome.ts';
 
 export interface ClientRegistryDeps {
@@ -43,6 +48,8 @@ export interface ClientRegistryDeps {
   /** Socket options of a new client connection. */
   tune(socket: net.Socket): void;
   openConsole: OpenConsole;
+  /** Routing of databases that belong to clusters. */
+  readonly desks: RouteDesks;
 }
 
 export class ClientRegistry {
@@ -188,12 +195,43 @@ export class ClientRegistry {
       values[at] = named;
       client.variables = values;
     }
+    this.#route(client, request);
     client.handler = null;
     client.requests.hold(rest, 0, rest.length);
     client.moveTo('welcome');
     const long = request.minor >= 2;
     this.#welcomes.set(client, { long });
     if (pool.wantWelcome(client)) this.onWelcome(client);
+  }
+
+  /** A client of a cluster's database gets its routing. */
+  #route(client: Client, request: StartupRequest): void {
+    const desk = this.#deps.desks.deskFor(
+      client.database as Database,
+      client.userName,
+      request.applicationName,
+    );
+    const [own] = request.own;
+    if (desk === null) {
+      if (own !== undefined) throw new PoolerError('unsupportedStartupParameter', own[0]);
+      return;
+    }
+    const routing = new ClientRouting(client, desk);
+    client.routing = routing;
+    client.router = new UnitRouter(client, routing);
+    for (const [name, value] of request.own) {
+      const asked = { verb: 'set', name: name.slice('pgconcierge.'.length), value, local: false } as const;
+      const result = ownSetting(routing, asked);
+      if (result !== 'wait' && 'sqlstate' in result) throw new PoolerError('badOwnSetting', result.message);
+    }
+  }
+
+  /** After RELOAD, or when the client's application_name changes: its route may be another. */
+  rerouteClient(client: Client): void {
+    const { routing, database } = client;
+    if (routing === null || database === null) return;
+    const desk = this.#deps.desks.deskFor(database, client.userName, client.applicationName);
+    if (desk !== null) routing.desk = desk;
   }
 
   /** What the login has taught logs in to servers, as this user only; found by auth_query: in this database only. */
@@ -222,7 +260,7 @@ export class ClientRegistry {
     this.cancels.register(client);
     const parts: Buffer[] = [AUTHENTICATED];
     for (const [name, value] of welcome)
-      if (tracked.indexOf(name) < 0) parts.push(parameterStatus(name, value));
+      if (tracked.indexOf(name) < 0) parts.push(parameterStatus(name, ownView(client, name, value)));
     tracked.names.forEach((name, i) => {
       const value = client.variables[i];
       // a parameter that this server does not report is not ours to report either
@@ -272,8 +310,8 @@ export class ClientRegistry {
     if (client.database !== null) client.database.clients -= 1;
     if (client.user !== null) client.user.clients -= 1;
     if (client.pool !== null) {
-      client.pool.clients -= 1;
-      client.pool.lastActiveMs = this.clock.now();
+      client.pool.hall.clients -= 1;
+      client.pool.hall.lastActiveMs = this.clock.now();
     }
   }
 
@@ -314,6 +352,9 @@ export class ClientRegistry {
           if (idleMs > 0 && nowMs - client.readyMs >= idleMs) client.fail('clientIdleTimeout');
           break;
         }
+        case 'waiting':
+          if (client.routing !== null) sweepHeld(client, client.routing, nowMs);
+          break;
         default:
       }
     }
@@ -329,36 +370,16 @@ export class ClientRegistry {
   }
 
   #readAuthFiles(config: Config): void {
-    const { log } = this.#deps;
-    const { authHbaFile, authIdentFile, authType } = config.settings;
-    const read = (path: string): string | null => {
-      try {
-        return fs.readFileSync(path, 'utf8');
-      } catch (error) {
-        log.error(`could not open ${path}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
-        return null;
-      }
-    };
-    if (authType === 'hba' && authHbaFile !== '') {
-      const text = read(authHbaFile);
-      if (text !== null) {
-        const parsed = parseHba(text, authHbaFile);
-        for (const found of parsed.diagnostics) log.warning(found.message);
-        this.hbaRules = parsed.rules;
-        for (const { method, line } of parsed.rules)
-          if (method === 'ldap')
-            log.warning(`hba line ${line}: ldap is not supported yet, its clients are refused`);
-      }
-    }
-    if (authIdentFile !== null && authIdentFile !== '') {
-      const text = read(authIdentFile);
-      if (text !== null) {
-        const parsed = parseIdent(text, authIdentFile);
-        for (const found of parsed.diagnostics) log.warning(found.message);
-        this.identMaps = parsed.maps;
-      }
-    }
+    const read = readAuthFiles(config, this.#deps.log);
+    this.hbaRules = read.hba ?? this.hbaRules;
+    this.identMaps = read.ident ?? this.identMaps;
   }
+}
+
+/** Behind route=auto it is the primary that the client is connected to, whichever node was asked first. */
+function ownView(client: Client, name: string, value: string): string {
+  if (name !== 'in_hot_standby' || client.routing === null) return value;
+  return client.routing.desk.route === 'replica' ? 'on' : 'off';
 }
 
 /** IPv4 addresses that arrived on a v6 socket are shown as IPv4. */

@@ -27,7 +27,7 @@ export const CLIENT_MOVES: Readonly<Record<ClientPhase, readonly ClientPhase[]>>
   /** In the queue of its pool. */
   waiting: ['settling', 'linked', 'idle', 'closing', 'closed'],
   /** Linked; its variables are being set on the server before its message may go. */
-  settling: ['linked', 'closing', 'closed'],
+  settling: ['linked', 'idle', 'closing', 'closed'],
   /** Has a server. */
   linked: ['idle', 'closing', 'closed'],
   /** Logged in to the admin database. */

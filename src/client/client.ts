@@ -14,17 +14,22 @@ import type { ServerConnection } from '../server/server-connection.ts';
 import { NO_VARIABLES, type Variables } from '../server/variables.ts';
 import { ERRORS, type ErrorCode, PoolerError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
-import { type ErrorFields, errorResponse, noticeResponse, poolerErrorFields } from '../wire/backend.ts';
+import { type ErrorFields, errorResponse, poolerErrorFields } from '../wire/backend.ts';
 import * as c from '../wire/codes.ts';
 import { carryVariables } from './carry-variables.ts';
 import type { ClientRegistry } from './client-registry.ts';
+import type { ClientRouting } from './client-routing.ts';
 import { CLIENT_MOVES, type ClientPhase } from './client-states.ts';
 import { expired } from './client-timeouts.ts';
+import { QUEUED } from './own-answers.ts';
 import { PreparedNames } from './prepared.ts';
 import type { RequestHost } from './request-host.ts';
 import { RequestStream } from './request-stream.ts';
+import { awaitSample, outlives, reroute } from './routed-unit.ts';
+import { codeForLostServer, giveUp, serverReady } from './server-ready.ts';
 import { detachWhenClean } from './session-detach.ts';
 import { SessionWatch } from './session-watch.ts';
+import type { UnitRouter } from './unit-router.ts';
 
 /** What a waiting client may still send before its reading stops. */
 const HOLD_LIMIT = 4 * CLIENT_READ_SIZE;
@@ -51,6 +56,9 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   user: PoolUser | null = null;
   pool: Pool | null = null;
   server: ServerConnection | null = null;
+  /** Of a database that belongs to a cluster, else null. `pool` is then that of the last unit's node, or the hall. */
+  routing: ClientRouting | null = null;
+  router: UnitRouter | null = null;
   /** As people know it, also before there is a pool. */
   databaseName = '';
   userName = '';
@@ -71,6 +79,8 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   transactionMs = 0;
   readyMs = 0;
   waitingSinceMs = 0;
+  /** The unit has been waiting in other queues since then; 0 = it has not. */
+  heldSinceMs = 0;
   waitNotified = false;
   /** Secret found by auth_query, null = from auth_file. */
   foundSecret: string | null = null;
@@ -126,22 +136,45 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     return (this.pool as Pool).limits.disablePqexec;
   }
 
+  get idleStatus(): number {
+    return this.routing?.idleStatus ?? c.TX_IDLE;
+  }
+
+  get oneUnitAtATime(): boolean {
+    return this.routing?.onReplica === true && this.pool?.limits.mode !== 'session';
+  }
+
+  awaitCluster(): void {
+    awaitSample(this);
+  }
+
   acquire(): ServerConnection | null {
-    const pool = this.pool as Pool;
+    const { routing } = this;
     const now = this.registry.clock.now();
-    this.requestMs = now;
-    this.transactionMs = now;
-    pool.counters.queries += 1;
-    pool.counters.xacts += 1;
+    if (routing !== null) this.pool = routing.place(now);
+    const pool = this.pool as Pool;
+    const since = this.heldSinceMs === 0 ? now : this.heldSinceMs;
+    if (since === now && routing?.again !== true) {
+      this.requestMs = now;
+      this.transactionMs = now;
+      pool.counters.queries += 1;
+      pool.counters.xacts += 1;
+    }
     this.setup = null;
     if (pool.limits.mode === 'session') this.watch ??= new SessionWatch();
-    const server = pool.acquire(this, now);
+    const server = pool.acquire(this, now, since);
     if (server === null) {
       if (!this.gone) this.moveTo('waiting');
       return null;
     }
+    return this.#linkedTo(server, now) ? server : null;
+  }
+
+  #linkedTo(server: ServerConnection, nowMs: number): boolean {
     this.server = server;
-    return carryVariables(this, server) ? server : null;
+    this.heldSinceMs = 0;
+    this.routing?.onLinked(server, nowMs);
+    return carryVariables(this, server);
   }
 
   onRequest(): void {
@@ -189,7 +222,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   onDrain(): void {
     this.server?.transport.resume();
     // it may have been paused for answers of our own that it did not read
-    if ((this.phase === 'idle' || this.phase === 'linked') && !this.awaitsStatements) this.transport.resume();
+    if ((this.phase === 'idle' || this.phase === 'linked') && !this.awaits) this.transport.resume();
   }
 
   onGone(reason: string): void {
@@ -199,65 +232,51 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   // --- ServerPeer
 
   onServerReady(server: ServerConnection, answered = true): void {
-    const pool = this.pool as Pool;
-    const now = this.registry.clock.now();
-    const status = server.replies.status;
-    if (answered) {
-      this.readyMs = now;
-      pool.counters.queryTimeUs += (now - this.requestMs) * 1000;
-      pool.counters.bytesSent += server.replies.forwarded;
-      server.replies.forwarded = 0;
-      if (status === c.TX_IDLE) {
-        const us = (now - this.transactionMs) * 1000;
-        pool.counters.xactTimeUs += us;
-        pool.xactUs.observe(us);
-      }
-    }
-    const mode = pool.limits.mode;
-    if (mode === 'session') {
-      if (pool.database.paused && status === c.TX_IDLE) detachWhenClean(this, server);
-      return;
-    }
-    if (status !== c.TX_IDLE) {
-      if (mode !== 'statement') return;
-      server.closeNeeded = 'transaction blocks not allowed in statement pooling mode';
-      this.fail('statementModeBlock');
-      return;
-    }
-    // a message that was forwarded in part must reach this server whole
-    if (this.requests.bodyLeft > 0 || server.replies.copyIn) return;
-    this.detach(server, pool.limits.serverResetAlways, now);
+    serverReady(this, server, answered);
   }
 
   /** Gives the server back; the client stays. */
   detach(server: ServerConnection, dirty: boolean, nowMs: number): void {
-    this.server = null;
-    this.moveTo('idle');
+    this.routing?.onUnitEnd(server, nowMs);
+    this.leaveServer();
     (this.pool as Pool).release(server, dirty, nowMs);
-    if (this.requests.awaitsStatements) this.onStatementsCertain();
+    if (this.awaits) this.onStatementsCertain();
     else this.transport.resume();
   }
 
-  onServerGone(_server: ServerConnection, reason: string): void {
-    if (this.gone) return;
-    this.log.debug(`server gone: ${reason}`);
-    // `server` stays: it says whether a reply was cut in the middle
-    this.fail(reason === 'database removed' ? 'databaseRemoved' : this.#codeForLostServer(reason));
+  /** The link ends and the client stays; what becomes of the server is the caller's. */
+  leaveServer(): void {
+    this.server = null;
+    this.moveTo('idle');
   }
 
-  #codeForLostServer(reason: string): ErrorCode {
-    return /^(unexpected |bad |packet too large)/.test(reason) ? 'serverProtocol' : 'serverCrashed';
+  onServerGone(server: ServerConnection, reason: string): void {
+    if (this.gone) return;
+    this.log.debug(`server gone: ${reason}`);
+    if (this.routing !== null && outlives(this, this.routing, server, reason)) return;
+    // `server` stays: it says whether a reply was cut in the middle
+    this.fail(codeForLostServer(reason));
   }
 
   onServerDrain(): void {
     if (this.phase === 'linked') this.transport.resume();
   }
 
-  onServerParameter(name: string, value: string): void {
+  onServerParameter(name: string, value: string): boolean {
     const i = this.registry.pools.tracked.indexOf(name);
-    if (i < 0) return;
+    // which node it is on for the moment is not the client's business
+    if (i < 0) return this.routing === null || name !== 'in_hot_standby';
     this.variables = this.registry.pools.tracked.with(this.variables, i, value);
-    if (name === 'application_name') this.applicationName = value;
+    if (name === 'application_name') {
+      this.applicationName = value;
+      this.registry.rerouteClient(this);
+    }
+    return true;
+  }
+
+  /** It holds a message until earlier ones are answered. */
+  get awaits(): boolean {
+    return this.requests.awaitsStatements || this.requests.awaitsUnit;
   }
 
   get awaitsStatements(): boolean {
@@ -274,8 +293,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   onServerAssigned(server: ServerConnection): void {
     const now = this.registry.clock.now();
     this.transactionMs = now;
-    this.server = server;
-    if (!carryVariables(this, server)) return;
+    if (!this.#linkedTo(server, now)) return;
     this.guarded(() => this.requests.resumeHeld());
     this.transport.resume();
   }
@@ -284,14 +302,12 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     if (!this.gone) this.#endWith(error, reason);
   }
 
+  onReroute(): void {
+    reroute(this);
+  }
+
   onWaitNotice(): void {
-    this.transport.writeOwned(
-      noticeResponse({
-        severity: 'NOTICE',
-        sqlstate: '00000',
-        message: 'No server connection available in postgres backend, client being queued',
-      }),
-    );
+    this.transport.writeOwned(QUEUED);
   }
 
   onWelcome(): void {
@@ -373,26 +389,11 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     this.pool?.forget(this);
     this.server = null;
     this.prepared.clear();
-    if (server !== null) this.#giveUp(server, linked);
+    if (server !== null) {
+      this.routing?.onServerLost();
+      giveUp(this, server, linked);
+    }
     this.registry.remove(this);
     this.moveTo('closed');
-  }
-
-  /** The client goes away: its server is kept only when nothing of the client is left on it. */
-  #giveUp(server: ServerConnection, linked: boolean): void {
-    if (server.closed) return;
-    server.peer = null;
-    server.replies.peer = null;
-    const pool = this.pool as Pool;
-    if (!linked || !server.ready || this.requests.bodyLeft > 0 || server.replies.midMessage) {
-      server.close(
-        server.replies.owed.length > 0
-          ? 'client disconnected with queries in progress'
-          : 'client disconnect while server was not ready',
-      );
-      return;
-    }
-    const session = pool.limits.mode === 'session';
-    pool.release(server, session || pool.limits.serverResetAlways, this.registry.clock.now());
   }
 }

@@ -33,6 +33,17 @@ export class PreparedNames {
     this.#registry = registry;
   }
 
+  /** The statement that a name means; null = none. */
+  find(name: string): Statement | null {
+    return this.#names.get(name) ?? null;
+  }
+
+  /** A Parse that will be sent again frees its name, so that it is not refused as a second one. */
+  undo(name: string): void {
+    const statement = this.#names.get(name);
+    if (statement !== undefined) this.lost(name, statement);
+  }
+
   get size(): number {
     return this.#names.size;
   }

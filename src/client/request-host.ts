@@ -4,6 +4,7 @@ import type { Transport } from '../net/transport.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import type { PreparedNames } from './prepared.ts';
 import type { SessionWatch } from './session-watch.ts';
+import type { UnitRouter } from './unit-router.ts';
 
 /** The client that owns the stream. */
 export interface RequestHost {
@@ -15,6 +16,14 @@ export interface RequestHost {
   readonly maxPrepared: number;
   /** Session mode: sees the statements that go by; else null. */
   readonly watch: SessionWatch | null;
+  /** Decides where units go; null = the database belongs to no cluster. */
+  readonly router: UnitRouter | null;
+  /** Status of a ReadyForQuery without a server. */
+  readonly idleStatus: number;
+  /** The server is a replica's: the next unit is not sent before this one is answered. */
+  readonly oneUnitAtATime: boolean;
+  /** The unit waits for something else than a server; it is held, and looked at again. */
+  awaitCluster(): void;
   readonly maxPacketSize: number;
   readonly disablePqexec: boolean;
   /**

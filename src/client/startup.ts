@@ -20,6 +20,8 @@ export interface StartupRequest {
   readonly minor: number;
   /** The version to announce in NegotiateProtocolVersion, 0 = no need to negotiate. */
   readonly negotiate: number;
+  /** `pgconcierge.…` settings: name (lower case) and value. */
+  readonly own: ReadonlyMap<string, string>;
   /** Everything but user and database, for replication connections, which pass it on. */
   readonly parameters: ReadonlyMap<string, string>;
 }
@@ -32,6 +34,8 @@ export interface StartupRules {
 
 const NEWEST_MINOR = PROTOCOL_3_2 & 0xffff;
 const MAX_NAME = 127;
+/** Settings of the proxy itself. */
+const OWN = /^pgconcierge\./i;
 
 /** `body` = the packet after its length: version, then NUL-terminated pairs and a final NUL. */
 export function parseStartup(body: Buffer, rules: StartupRules): StartupRequest {
@@ -52,7 +56,7 @@ export function parseStartup(body: Buffer, rules: StartupRules): StartupRequest 
   if (Buffer.byteLength(user) > MAX_NAME) throw new PoolerError('usernameTooLong');
   const named = parameters.get('database') ?? '';
   const replication = replicationKind(parameters.get('replication'));
-  const wanted: Wanted = { values: [], unknown: [] };
+  const wanted: Wanted = { values: [], unknown: [], own: new Map() };
   for (const [name, value] of parameters) {
     if (name === 'user' || name === 'database' || name === 'replication') continue;
     if (name.startsWith('_pq_.')) wanted.unknown.push(name);
@@ -68,6 +72,7 @@ export function parseStartup(body: Buffer, rules: StartupRules): StartupRequest 
     variables: wanted.values,
     applicationName: parameters.get('application_name') ?? '',
     unknownOptions: wanted.unknown,
+    own: wanted.own,
     minor: Math.min(minor, NEWEST_MINOR),
     negotiate: unsupported || wanted.unknown.length > 0 ? 0x30000 | Math.min(minor, NEWEST_MINOR) : 0,
     parameters,
@@ -77,6 +82,7 @@ export function parseStartup(body: Buffer, rules: StartupRules): StartupRequest 
 interface Wanted {
   values: (string | undefined)[];
   unknown: string[];
+  own: Map<string, string>;
 }
 
 function takeParameter(
@@ -89,6 +95,7 @@ function takeParameter(
   if (rules.ignored.has(name.toLowerCase())) return;
   const i = rules.tracked.indexOf(name);
   if (i >= 0) setWanted(wanted, i, value);
+  else if (OWN.test(name)) wanted.own.set(name.toLowerCase(), value);
   else if (!lenient) throw new PoolerError('unsupportedStartupParameter', name);
 }
 
@@ -128,6 +135,7 @@ function takeOptions(text: string, rules: StartupRules, wanted: Wanted): void {
     if (rules.ignored.has(name.toLowerCase())) continue;
     const at = rules.tracked.indexOf(name);
     if (at >= 0) setWanted(wanted, at, setting.slice(equals + 1));
+    else if (OWN.test(name)) wanted.own.set(name.toLowerCase(), setting.slice(equals + 1));
     else if (!lenient) throw new PoolerError('unsupportedOptionsParameter', name);
   }
 }

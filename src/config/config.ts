@@ -1,7 +1,8 @@
 /** A loaded configuration, frozen, and the lookups in it that need more than one of its parts. */
 import { autoDatabase, CONSOLE_NAMES } from './entries.ts';
 import type { Settings } from './options.ts';
-import type { DatabaseEntry, PeerEntry, UserEntry } from './types.ts';
+import type { PassLine } from './passfile.ts';
+import type { ClusterEntry, DatabaseEntry, NodeEntry, PeerEntry, RouteRule, UserEntry } from './types.ts';
 
 export interface Config {
   /** As given on the command line. */
@@ -12,6 +13,16 @@ export interface Config {
   readonly fallback: DatabaseEntry | null;
   readonly users: ReadonlyMap<string, UserEntry>;
   readonly peers: ReadonlyMap<number, PeerEntry>;
+  /** With those that host lists with `route=` make, named after the (first) database with that list. */
+  readonly clusters: ReadonlyMap<string, ClusterEntry>;
+  /** Of all clusters; names are unique among all of them. */
+  readonly nodes: ReadonlyMap<string, NodeEntry>;
+  /** [routes], in the order of the file. */
+  readonly routes: readonly RouteRule[];
+  /** Lines of each `passfile`, by path. */
+  readonly passfiles: ReadonlyMap<string, readonly PassLine[]>;
+  /** True when [pgbouncer] (or SET) says pool_mode: then it holds for databases of clusters too. */
+  readonly hasPoolMode: boolean;
   /** User -> secret of auth_file. */
   readonly userlist: ReadonlyMap<string, string>;
   /** Lists as they were written, by option name: SHOW CONFIG gives them back unchanged. */

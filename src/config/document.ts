@@ -32,10 +32,12 @@ One ini file in PgBouncer's syntax; an existing \`pgbouncer.ini\` runs unchanged
 - \`%include file\` reads another file at this place. The path is relative to the current directory of the process; up to 10
   levels deep.
 - Sections: \`[pgbouncer]\` with the settings (must be there; \`[pgconcierge]\` is another name), \`[databases]\`, \`[users]\`,
-  \`[peers]\`. Of two lines with the same key the later one counts. A second \`[pgbouncer]\` header puts all settings back to
-  their defaults first, as in PgBouncer; a \`[pgconcierge]\` header does not.
+  \`[peers]\`, and for clusters \`[clusters]\`, \`[nodes]\`, \`[routes]\`. Of two lines with the same key the later one counts. A
+  second \`[pgbouncer]\` header puts all settings back to their defaults first, as in PgBouncer; a \`[pgconcierge]\` header
+  does not.
 - Integers may be octal (\`0777\`) or hexadecimal (\`0x10\`). Booleans are 0 and 1. Times are seconds, with fraction if need be,
-  unless noted. Words are read without regard to case.
+  unless noted; the ones of clusters and routing also take a unit (\`100ms\`, \`5s\`, \`2min\`, \`1h\`). Words are read without
+  regard to case.
 - An error names file and line, and the nearest valid key. All errors are told at once. A file with an error is not used at
   all: the start fails, or RELOAD leaves everything as it was.
 - RELOAD (console, SIGHUP) reads everything again; what is no longer in the file goes back to its default. Settings marked
@@ -57,6 +59,7 @@ function facts(row: Option): string {
   const scopes = row.scopes.filter((scope) => scope !== 'global').map((scope) => `[${scope}s]`);
   if (scopes.length > 0) found.push(`also in ${scopes.join(', ')}`);
   if (row.restart) found.push('*restart*');
+  if (row.type.secret === true) found.push('never shown');
   if (row.own) found.push('not in PgBouncer');
   if (row.status === 'accepted') found.push('**accepted, without effect**');
   return found.join(' · ');
@@ -107,6 +110,37 @@ ${entryTable('users')}
 \`peer_id = key=value …\`, 1 to 16383: other processes to which cancel requests are forwarded. The own peer_id may be listed.
 
 ${entryTable('peers')}
+
+## [clusters]
+
+\`name = key=value …\`: a primary and its replicas, found out by monitors; no role is written anywhere. \`name =\` alone takes all
+defaults. What is not set here is the setting of the same name; routing keys may also stand in [databases], and the narrowest
+place wins. In [clusters], [nodes] and [routes], and nowhere else, \`\${NAME}\` in a value is that variable of the environment of
+the process (one that is not set is an error) and \`$\${\` is a plain \`\${\`.
+
+${entryTable('clusters')}
+
+Databases of a cluster are pooled by transaction unless their entry, the user's or [pgbouncer] says pool_mode. In session mode
+there is no unit to route by: \`route=auto\` means the primary then, and a warning says so.
+
+A host list with a \`route\` of its own is a cluster without a name: \`quick = host=pg1,pg2,pg3 route=auto\`. Its port is one for all
+hosts or a list of as many (\`port=5432,5433,5434\`). It is called after the database; a second database with the same list shares
+it. Its nodes are called by host, \`host:port\` where one host has several. A single host makes a cluster of one node. A host list
+**without** \`route\` keeps PgBouncer's meaning.
+
+## [nodes]
+
+\`name = key=value …\`: one PostgreSQL instance. Names are unique over all clusters; hints and console commands use them.
+
+${entryTable('nodes')}
+
+## [routes]
+
+\`name = application_name='^report' route=replica\`: routes by the application_name of clients, for databases whose route is
+\`auto\`. The first rule that fits counts. A session that says \`SET pgconcierge.route\` wins over all, then the \`route\` of its user,
+then these rules, then the database, its cluster, the setting.
+
+${entryTable('routes')}
 
 ## auth_file
 
@@ -163,6 +197,26 @@ export function sampleConfig(): string {
 ;; fallback: every other name, on the server of the unix socket
 ;* = host=/var/run/postgresql
 * = host=127.0.0.1 port=5432
+;; databases of a cluster: writes to the primary, reads spread; aliases for one or the other alone
+;shop = cluster=main
+;shop_rw = cluster=main dbname=shop route=primary
+;shop_ro = cluster=main dbname=shop route=replica
+;; a cluster without a name: a host list and a route
+;quick = host=pg1,pg2,pg3 route=auto
+
+[clusters]
+;; settings of a cluster; roles are observed, never written. \${NAME} in a value, here and in the next two
+;; sections, is that variable of the environment
+;main = check_user=monitor check_password='change me' max_lag=10 read_consistency=session
+
+[nodes]
+;pg1 = cluster=main host=10.0.0.1 port=5432 weight=1 zone=a
+;pg2 = cluster=main host=10.0.0.2 weight=2 zone=b
+;pg3 = cluster=main host=10.0.0.3 weight=1 zone=b
+
+[routes]
+;; by application_name, for databases with route=auto
+;reports = application_name='^report' route=replica
 
 [users]
 ;report = pool_mode=session max_user_connections=5 query_timeout=600

@@ -22,7 +22,16 @@ export function effectivePoolSize(config: Config, db: DatabaseEntry, user: strin
 }
 
 export function effectivePoolMode(config: Config, db: DatabaseEntry, user: string): PoolMode {
-  return poolUser(config, db, user)?.poolMode ?? db.poolMode ?? config.settings.poolMode;
+  return poolUser(config, db, user)?.poolMode ?? databasePoolMode(config, db);
+}
+
+/**
+ * The mode of a database for users without one. Databases of a cluster are pooled by transaction unless the file says
+ * otherwise: there is no unit to route by in session mode, and no file of PgBouncer's can be broken by it.
+ */
+export function databasePoolMode(config: Config, db: DatabaseEntry): PoolMode {
+  if (db.poolMode !== null) return db.poolMode;
+  return db.cluster !== null && !config.hasPoolMode ? 'transaction' : config.settings.poolMode;
 }
 
 /** Servers beyond the pool size; 0 = none. */

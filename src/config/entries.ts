@@ -1,126 +1,27 @@
 /**
- * One line of [databases], [users] or [peers] into its entry. All problems of a line are collected; a line with a
- * problem gives null. An entry holds only what the line says (null = not said): effective.ts knows who wins.
+ * One line of [databases], [users] or [peers] into its entry; a line with a problem gives null. An entry holds only what the line says (null = not said): effective.ts knows who wins.
  */
-import { maskPasswords, parseConnstr } from './connstr.ts';
-import type { EntrySection } from './entry-keys.ts';
-import { entryKeyNames } from './entry-keys.ts';
-import { frozenMap } from './frozen-map.ts';
+import { ROUTING_KEYS, readRoutingKeys, type Target } from './cluster-entries.ts';
+import { EntryLine } from './entry-line.ts';
 import type { Place } from './lines.ts';
 import { at } from './lines.ts';
-import { didYouMean } from './nearest.ts';
-import { poolMode } from './options-general.ts';
-import type { DatabaseEntry, Diagnostic, LoadBalance, PeerEntry, PoolMode, UserEntry } from './types.ts';
-import { lookup, parseSeconds } from './value-types.ts';
+import { route } from './options-clusters.ts';
+import type { DatabaseEntry, Diagnostic, PeerEntry, UserEntry } from './types.ts';
 
 /** Names of the console that no entry may have; `admin_database` adds one. */
 export const CONSOLE_NAMES: readonly string[] = ['pgbouncer', 'pgconcierge'];
 const MAX_DATABASE_BYTES = 64;
 const MAX_USER_BYTES = 128;
 const MAX_PEER_ID = 16383;
-const MAX_INT = 2147483647;
-const loadBalance = lookup('round-robin', 'disable');
 
-/** PostgreSQL's spelling of the parameters that an entry may ask for. */
-const STARTUP_PARAMETERS: readonly (readonly [string, string])[] = [
-  ['client_encoding', 'client_encoding'],
-  ['datestyle', 'DateStyle'],
-  ['timezone', 'TimeZone'],
-  ['application_name', 'application_name'],
-];
+/** Keys of a plain entry that have no place beside `cluster=`, which knows the nodes. */
+const ADDRESS_KEYS: readonly string[] = ['host', 'port', 'load_balance_hosts'];
 
-/** The pairs of one line, read by type; remembers what was wrong. */
-class Line {
-  readonly #pairs: ReadonlyMap<string, string>;
-  readonly #problems: { readonly message: string; readonly hint?: string }[] = [];
-
-  constructor(section: EntrySection, value: string) {
-    const parsed = parseConnstr(value);
-    if (parsed.error !== undefined) {
-      this.#pairs = new Map();
-      this.problem(parsed.error, parsed.hint);
-      return;
-    }
-    this.#pairs = parsed.pairs;
-    const known = entryKeyNames(section);
-    for (const key of parsed.pairs.keys()) {
-      if (!known.includes(key)) {
-        this.#problems.push({
-          message: `unrecognized connection parameter: ${key}`,
-          ...didYouMean(key, known),
-        });
-      }
-    }
-  }
-
-  problem(message: string, hint?: string): void {
-    this.#problems.push(hint === undefined ? { message } : { message, hint });
-  }
-
-  text(key: string): string | null {
-    return this.#pairs.get(key) ?? null;
-  }
-
-  /** A decimal number (not strtol: PgBouncer uses atoi here); -1 = not set. */
-  number(key: string, min = 0, max = MAX_INT): number | null {
-    const value = this.text(key);
-    if (value === null || value === '-1') return null;
-    const number = /^\d{1,10}$/.test(value) ? Number(value) : Number.NaN;
-    if (number >= min && number <= max) return number;
-    this.problem(`invalid ${key}: ${value}`, `${key} is an integer, ${min}..${max}`);
-    return null;
-  }
-
-  /** Seconds -> ms; -1 = not set. */
-  time(key: string): number | null {
-    const value = this.text(key);
-    if (value === null || value === '-1') return null;
-    const ms = parseSeconds(value);
-    if (!Number.isNaN(ms)) return ms;
-    this.problem(`invalid ${key}: ${value}`, `${key} is a time in seconds`);
-    return null;
-  }
-
-  poolMode(): PoolMode | null {
-    const value = this.text('pool_mode');
-    if (value === null) return null;
-    const mode = poolMode.parse(value);
-    if (mode === undefined) this.problem(`invalid pool mode: ${value}`, poolMode.label);
-    return mode ?? null;
-  }
-
-  loadBalance(): LoadBalance {
-    const value = this.text('load_balance_hosts') ?? 'round-robin';
-    const mode = loadBalance.parse(value);
-    if (mode === undefined) this.problem(`invalid load_balance_hosts: ${value}`, loadBalance.label);
-    return mode ?? 'round-robin';
-  }
-
-  hosts(): readonly string[] {
-    const hosts = (this.text('host') ?? '').split(',').map((host) => host.trim());
-    if (hosts.length === 1 && hosts[0] === '') return [];
-    if (hosts.includes(''))
-      this.problem(`invalid host: ${this.text('host') ?? ''}`, 'the list has an empty place');
-    return hosts;
-  }
-
-  startupParameters(): ReadonlyMap<string, string> {
-    const found = new Map<string, string>();
-    for (const [key, parameter] of STARTUP_PARAMETERS) {
-      const value = this.text(key);
-      if (value !== null) found.set(parameter, value);
-    }
-    return frozenMap(found);
-  }
-
-  /** Tells the problems, in PgBouncer's words; true when there are none. */
-  good(key: string, value: string, place: Place, diagnostics: Diagnostic[]): boolean {
-    for (const problem of this.#problems) diagnostics.push({ level: 'error', ...place, ...problem });
-    if (this.#problems.length === 0) return true;
-    const message = `invalid value "${maskPasswords(value)}" for parameter ${key} in configuration ${at(place)}`;
-    diagnostics.push({ level: 'error', ...place, message });
-    return false;
-  }
+export interface ReadDatabase {
+  /** Of a host list with `route=`, `cluster` is null still: link-clusters.ts makes its cluster. */
+  readonly entry: DatabaseEntry;
+  /** Where the nodes of a host list with `route=` are; null = the entry is no such list. */
+  readonly targets: readonly Target[] | null;
 }
 
 /** A line of [databases]. The `*` entry is one too; its dbname is '' unless the line names one. */
@@ -129,8 +30,23 @@ export function readDatabase(
   value: string,
   place: Place,
   diagnostics: Diagnostic[],
-): DatabaseEntry | null {
-  const line = new Line('databases', value);
+): ReadDatabase | null {
+  const line = new EntryLine('databases', value);
+  const cluster = line.text('cluster');
+  const isList = cluster === null && line.has('route');
+  if (cluster !== null) {
+    for (const key of ADDRESS_KEYS) {
+      if (line.has(key))
+        line.problem(`${key} and cluster cannot stand together`, '[nodes] says where a cluster is');
+    }
+  }
+  const hosts = line.hosts();
+  const ports = isList ? line.ports(hosts.length) : [line.number('port', 1, 65535) ?? 5432];
+  const targets = isList ? targetsOf(hosts, ports) : null;
+  const twice = targets?.find(({ host, port }, i) =>
+    targets.some((other, j) => j < i && other.host === host && other.port === port),
+  );
+  if (twice !== undefined) line.problem(`node ${twice.host}:${twice.port} is listed twice`);
   if (CONSOLE_NAMES.includes(name)) line.problem(`database name "${name}" is reserved`);
   if (Buffer.byteLength(name) >= MAX_DATABASE_BYTES) {
     line.problem(`too long db name: ${name}`, `at most ${MAX_DATABASE_BYTES - 1} bytes`);
@@ -145,8 +61,11 @@ export function readDatabase(
   }
   const entry: DatabaseEntry = {
     name,
-    hosts: Object.freeze(line.hosts()),
-    port: line.number('port', 1, 65535) ?? 5432,
+    cluster,
+    route: line.typed('route', route),
+    ...readRoutingKeys(line),
+    hosts: Object.freeze(hosts),
+    port: ports[0] ?? 5432,
     dbname: line.text('dbname') ?? (name === '*' ? '' : name),
     user,
     password: line.text('password'),
@@ -166,7 +85,30 @@ export function readDatabase(
     startupParameters: line.startupParameters(),
     at: `${place.file}:${place.line}`,
   };
-  return line.good(name, value, place, diagnostics) ? Object.freeze(entry) : null;
+  if (!line.good(name, value, place, diagnostics)) return null;
+  if (cluster === null || isList) tellIdleKeys(line, name, isList, place, diagnostics);
+  return { entry: Object.freeze(entry), targets };
+}
+
+/** Keys that are spelled right and yet do nothing in this line. */
+function tellIdleKeys(
+  line: EntryLine,
+  name: string,
+  isList: boolean,
+  place: Place,
+  diagnostics: Diagnostic[],
+): void {
+  const idle = (isList ? ['load_balance_hosts'] : ROUTING_KEYS).filter((key) => line.has(key));
+  if (idle.length === 0) return;
+  const message = `${idle.join(', ')} of database ${name} has no meaning here ${at(place)}`;
+  const hint = isList ? 'balance= says how a cluster spreads reads' : 'only with cluster= or route=';
+  diagnostics.push({ level: 'warning', ...place, message, hint });
+}
+
+/** The nodes of a list; one port serves all hosts. */
+function targetsOf(hosts: readonly string[], ports: readonly number[]): Target[] {
+  const all = hosts.length === 0 ? [''] : hosts;
+  return all.map((host, i) => ({ host, port: ports[i] ?? ports[0] ?? 5432 }));
 }
 
 /**
@@ -185,12 +127,13 @@ export function readUser(
   place: Place,
   diagnostics: Diagnostic[],
 ): UserEntry | null {
-  const line = new Line('users', value);
+  const line = new EntryLine('users', value);
   if (Buffer.byteLength(name) >= MAX_USER_BYTES) {
     line.problem(`too long user name: ${name}`, `at most ${MAX_USER_BYTES - 1} bytes`);
   }
   const entry: UserEntry = {
     name,
+    route: line.typed('route', route),
     poolMode: line.poolMode(),
     poolSize: line.number('pool_size'),
     reservePoolSize: line.number('reserve_pool_size'),
@@ -213,7 +156,7 @@ export function readPeer(
   place: Place,
   diagnostics: Diagnostic[],
 ): PeerEntry | null {
-  const line = new Line('peers', value);
+  const line = new EntryLine('peers', value);
   const id = /^\d{1,5}$/.test(key) ? Number(key) : 0;
   if (id < 1 || id > MAX_PEER_ID)
     line.problem(`invalid peer id: ${key}`, `peers are numbered 1..${MAX_PEER_ID}`);

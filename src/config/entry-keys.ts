@@ -1,5 +1,10 @@
-/** The keys of the connect strings in [databases], [users] and [peers]: which exist, and what the documentation says. */
-export type EntrySection = 'databases' | 'users' | 'peers';
+/**
+ * The keys of the connect strings in [databases], [users], [peers], [clusters], [nodes] and [routes]: which exist, and
+ * what the documentation says. Keys of clusters and routing that are settings too come from their table.
+ */
+import { CLUSTER_OPTIONS } from './options-clusters.ts';
+
+export type EntrySection = 'databases' | 'users' | 'peers' | 'clusters' | 'nodes' | 'routes';
 
 interface EntryKey {
   readonly name: string;
@@ -19,6 +24,11 @@ const key = (
   defaultText,
   doc,
 });
+const SECTION_OF: ReadonlyMap<string, readonly EntrySection[]> = new Map([
+  ['cluster', ['clusters']],
+  ['database', ['databases']],
+  ['user', ['users']],
+]);
 const D = ['databases'] as const;
 const U = ['users'] as const;
 const DU = ['databases', 'users'] as const;
@@ -124,6 +134,38 @@ export const ENTRY_KEYS: readonly EntryKey[] = [
   key('idle_transaction_timeout', U, setting('idle_transaction_timeout'), 'Seconds; 0 = the setting.'),
   key('transaction_timeout', U, setting('transaction_timeout'), 'Seconds; 0 = the setting.'),
   key('client_idle_timeout', U, setting('client_idle_timeout'), 'Seconds; 0 = the setting.'),
+  key(
+    'cluster',
+    ['databases', 'nodes'],
+    'none; [nodes] need one',
+    'Name of an entry of [clusters]. In [databases] it stands instead of host and port.',
+  ),
+  key('host', ['nodes'], 'unix socket', 'One host name, address, or directory of a unix socket.'),
+  key('port', ['nodes'], '5432', 'Port of the node.'),
+  key(
+    'weight',
+    ['nodes'],
+    '1',
+    'Share in reads, relative to the other nodes; fractions allowed, 0 = no reads. The primary takes part in reads only as read_from_primary says.',
+  ),
+  key('zone', ['nodes'], 'none', 'Nodes of the zone of the proxy (setting zone) are preferred for reads.'),
+  key(
+    'check',
+    ['nodes'],
+    'check of the cluster',
+    '`patroni:http://host:8008`, or `http://host:8008`: `/primary` answers 200 on the primary.',
+  ),
+  key(
+    'application_name',
+    ['routes'],
+    'must be set',
+    'Regexp (case counts, matches anywhere unless it has ^ or $) over the application_name that a client logs in with.',
+  ),
+  key('route', ['routes'], 'must be set', '`auto`, `primary` or `replica`.'),
+  ...CLUSTER_OPTIONS.flatMap(({ name, scopes, doc }) => {
+    const sections = scopes.flatMap((scope) => SECTION_OF.get(scope) ?? []);
+    return sections.length === 0 ? [] : [key(name, sections, setting(name), doc)];
+  }),
 ];
 
 /** Names of the keys that a section knows. */

@@ -2,27 +2,42 @@
  * Files -> one frozen Config and a list of everything that was found. A file with an error gives no Config at all:
  * nothing is applied by halves, unlike PgBouncer. Reads synchronously; called at start and at RELOAD only.
  */
+import { readCluster, readNode, readRoute } from './cluster-entries.ts';
+import { clusterWarnings } from './cluster-warnings.ts';
 import type { Config } from './config.ts';
-import { CONSOLE_NAMES, readDatabase, readPeer, readUser } from './entries.ts';
+import { CONSOLE_NAMES, type ReadDatabase, readDatabase, readPeer, readUser } from './entries.ts';
+import type { Environment } from './environment.ts';
 import { frozenMap } from './frozen-map.ts';
 import type { Place } from './lines.ts';
 import { at, readConfigLines } from './lines.ts';
+import { linkClusters } from './link-clusters.ts';
 import { didYouMean } from './nearest.ts';
 import type { Option } from './option.ts';
 import type { Settings } from './options.ts';
 import { findOption, makeSettings, optionNames } from './options.ts';
-import type { DatabaseEntry, Diagnostic, PeerEntry, UserEntry } from './types.ts';
+import { type PassLine, readPassfile } from './passfile.ts';
+import type { ClusterEntry, Diagnostic, NodeEntry, PeerEntry, RouteRule, UserEntry } from './types.ts';
 import { readUserlist } from './userlist.ts';
-import { list } from './value-types.ts';
 
 export type { Config } from './config.ts';
 
 export interface LoadOptions {
   /** The running configuration: its users stay when auth_file cannot be read at RELOAD. */
   readonly previous?: Config;
+  /** For `${NAME}`; default: that of the process. */
+  readonly env?: Environment;
 }
 
-const SECTIONS = ['pgbouncer', 'pgconcierge', 'databases', 'users', 'peers'] as const;
+const SECTIONS = [
+  'pgbouncer',
+  'pgconcierge',
+  'databases',
+  'users',
+  'peers',
+  'clusters',
+  'nodes',
+  'routes',
+] as const;
 type Section = (typeof SECTIONS)[number];
 
 /** What stops a value that its type has let pass; null = nothing. */
@@ -49,12 +64,26 @@ class Loader {
   readonly diagnostics: Diagnostic[] = [];
   readonly values = new Map<Option, unknown>();
   readonly listTexts = new Map<string, string>();
-  readonly databases = new Map<string, DatabaseEntry>();
+  readonly databases = new Map<string, ReadDatabase>();
   readonly users = new Map<string, UserEntry>();
   readonly peers = new Map<number, PeerEntry>();
+  readonly clusters = new Map<string, ClusterEntry>();
+  readonly nodes = new Map<string, NodeEntry>();
+  readonly routes = new Map<string, RouteRule>();
+  hasBadNodes = false;
   readonly #seen = new Map<string, Place>();
+  readonly #env: Environment;
   #section: Section | null = null;
   #mainHeaders = 0;
+
+  constructor(env: Environment) {
+    this.#env = env;
+  }
+
+  /** Where `section/key` was set last. */
+  get places(): ReadonlyMap<string, Place> {
+    return this.#seen;
+  }
 
   get hasMain(): boolean {
     return this.#mainHeaders > 0 || this.#seen.has('[pgconcierge]');
@@ -93,12 +122,42 @@ class Loader {
     if (section === null) return;
     this.#noteDuplicate(`${section}/${key}`, key, place);
     if (section === 'pgbouncer') this.#setting(key, value, place);
-    else if (section === 'databases')
-      keep(this.databases, readDatabase(key, value, place, this.diagnostics), key);
-    else if (section === 'users') keep(this.users, readUser(key, value, place, this.diagnostics), key);
-    else {
-      const peer = readPeer(key, value, place, this.diagnostics);
-      keep(this.peers, peer, peer?.id ?? 0);
+    else this.#entry(section, key, value, place);
+  }
+
+  #entry(
+    section: Exclude<Section, 'pgbouncer' | 'pgconcierge'>,
+    key: string,
+    value: string,
+    place: Place,
+  ): void {
+    const found = this.diagnostics;
+    const env = this.#env;
+    switch (section) {
+      case 'databases':
+        keep(this.databases, readDatabase(key, value, place, found), key);
+        return;
+      case 'users':
+        keep(this.users, readUser(key, value, place, found), key);
+        return;
+      case 'peers': {
+        const peer = readPeer(key, value, place, found);
+        keep(this.peers, peer, peer?.id ?? 0);
+        return;
+      }
+      case 'clusters':
+        keep(this.clusters, readCluster(key, value, place, found, env), key);
+        return;
+      case 'nodes': {
+        const node = readNode(key, value, place, found, env);
+        this.hasBadNodes ||= node === null;
+        keep(this.nodes, node, key);
+        return;
+      }
+      case 'routes':
+        // the later line counts, in its own place: the first rule that fits decides
+        this.routes.delete(key);
+        keep(this.routes, readRoute(key, value, place, found, env), key);
     }
   }
 
@@ -117,7 +176,7 @@ class Loader {
   }
 
   #setting(key: string, value: string, place: Place): void {
-    const shown = /passw/i.test(key) ? '********' : value;
+    const shown = isSecret(key) ? '********' : value;
     const invalid = `invalid value "${shown}" for parameter ${key} in configuration ${at(place)}`;
     const row = findOption(key);
     if (row === undefined) {
@@ -132,7 +191,7 @@ class Loader {
       return;
     }
     this.values.set(row, parsed.value);
-    if (row.type === list) this.listTexts.set(row.name, value);
+    if (row.type.asWritten === true) this.listTexts.set(row.name, value);
     if (row.status === 'accepted') {
       const message = `parameter ${row.name} is accepted but has no meaning here ${at(place)}`;
       this.diagnostics.push({ level: 'info', ...place, message });
@@ -151,6 +210,11 @@ class Loader {
   }
 }
 
+/** True for settings, known or not, whose value nobody is to read. `passfile` is a path. */
+export function isSecret(key: string): boolean {
+  return /passw/i.test(key);
+}
+
 function keep<K, V>(map: Map<K, V>, entry: V | null, key: K): void {
   if (entry !== null) map.set(key, entry);
 }
@@ -163,7 +227,7 @@ export function loadConfig(
   path: string,
   options: LoadOptions = {},
 ): { readonly config: Config | null; readonly diagnostics: Diagnostic[] } {
-  const loader = new Loader();
+  const loader = new Loader(options.env ?? process.env);
   const { diagnostics } = loader;
   const lines = readConfigLines(path, diagnostics);
   const unreadable = lines.length === 0 && diagnostics.length > 0;
@@ -179,21 +243,41 @@ export function loadConfig(
     settings.authFile === null ? new Map<string, string>() : readUserlist(settings.authFile, diagnostics);
   const userlist =
     read === null ? (options.previous?.userlist ?? frozenMap(new Map<string, string>())) : frozenMap(read);
+  const linked = linkClusters(loader, diagnostics);
+  const passfiles = readPassfiles([settings, ...loader.clusters.values()], diagnostics);
   if (diagnostics.some((found) => found.level === 'error')) return { config: null, diagnostics };
 
-  const fallback = loader.databases.get('*') ?? null;
-  loader.databases.delete('*');
+  const fallback = linked.databases.get('*') ?? null;
+  linked.databases.delete('*');
   const config: Config = Object.freeze({
     path,
     settings,
-    databases: frozenMap(loader.databases),
+    databases: frozenMap(linked.databases),
     fallback,
     users: frozenMap(loader.users),
     peers: frozenMap(loader.peers),
+    clusters: frozenMap(linked.clusters),
+    nodes: frozenMap(linked.nodes),
+    routes: Object.freeze([...loader.routes.values()]),
+    passfiles,
+    hasPoolMode: [...loader.values.keys()].some((row) => row.name === 'pool_mode'),
     userlist,
     listTexts: frozenMap(loader.listTexts),
   });
+  diagnostics.push(...clusterWarnings(config));
   return { config, diagnostics };
+}
+
+function readPassfiles(
+  owners: readonly { readonly passfile: string | null }[],
+  diagnostics: Diagnostic[],
+): ReadonlyMap<string, readonly PassLine[]> {
+  const found = new Map<string, readonly PassLine[]>();
+  for (const path of new Set(owners.map((owner) => owner.passfile))) {
+    const lines = path === null ? null : readPassfile(path, diagnostics);
+    if (path !== null && lines !== null) found.set(path, lines);
+  }
+  return frozenMap(found);
 }
 
 /** One line for a log or a terminal: message, position when the message lacks it, hint. */

@@ -2,7 +2,7 @@
 import type { Suffix, ValueType } from './value-types.ts';
 
 /** Where else than in [pgbouncer] the same thing may be set; entry-keys.ts has those keys. */
-export type Scope = 'global' | 'database' | 'user' | 'peer';
+export type Scope = 'global' | 'cluster' | 'database' | 'user' | 'peer';
 
 export interface Option<N extends string = string, T = unknown, S extends Suffix = Suffix> {
   readonly name: N;

@@ -1,5 +1,6 @@
 /** Rows of the options table: process, listening, pools, limits, console access. */
 import { option } from './option.ts';
+import { processCount } from './unit-types.ts';
 import { boolean, integer, list, lookup, nullableText, seconds, text, wholeSeconds } from './value-types.ts';
 
 export const poolMode = lookup('session', 'transaction', 'statement');
@@ -204,6 +205,14 @@ export const GENERAL_OPTIONS = [
     wholeSeconds,
     '5',
     'A client that has waited this long for a server gets a NOTICE that it is queued, once per wait. 0 = no notice.',
+  ),
+
+  option(
+    'workers',
+    processCount,
+    '1',
+    'Processes that serve clients. This version always uses one; other values are accepted and said at start.',
+    { own: true, restart: true, accepted: true },
   ),
 
   option(

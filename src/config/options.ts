@@ -5,6 +5,7 @@
  */
 import type { Option } from './option.ts';
 import { ACCESS_OPTIONS } from './options-access.ts';
+import { CLUSTER_OPTIONS } from './options-clusters.ts';
 import { GENERAL_OPTIONS } from './options-general.ts';
 import { NETWORK_OPTIONS } from './options-network.ts';
 import { SERVER_OPTIONS } from './options-server.ts';
@@ -13,7 +14,8 @@ type Row =
   | (typeof GENERAL_OPTIONS)[number]
   | (typeof ACCESS_OPTIONS)[number]
   | (typeof SERVER_OPTIONS)[number]
-  | (typeof NETWORK_OPTIONS)[number];
+  | (typeof NETWORK_OPTIONS)[number]
+  | (typeof CLUSTER_OPTIONS)[number];
 
 type Camel<S extends string> = S extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<Camel<Tail>>}`
@@ -36,6 +38,7 @@ export const OPTION_GROUPS: readonly { readonly title: string; readonly rows: re
   { title: 'Authentication and logging', rows: ACCESS_OPTIONS },
   { title: 'Servers and timeouts', rows: SERVER_OPTIONS },
   { title: 'DNS, TLS, network, HTTP', rows: NETWORK_OPTIONS },
+  { title: 'Clusters and routing', rows: CLUSTER_OPTIONS },
 ];
 
 /** Place in SHOW CONFIG: PgBouncer's alphabetical order with its one exception, then what is new here. */

@@ -2,11 +2,11 @@
 
 import type { Config } from './config.ts';
 import { frozenMap } from './frozen-map.ts';
-import { parseOption } from './load.ts';
+import { isSecret, parseOption } from './load.ts';
 import type { Option } from './option.ts';
 import { findOption, makeSettings, OPTIONS, settingOf } from './options.ts';
-import type { DatabaseEntry } from './types.ts';
-import { list } from './value-types.ts';
+import { readPassfile } from './passfile.ts';
+import type { DatabaseEntry, Diagnostic, RouteRule } from './types.ts';
 
 /** A row of SHOW CONFIG (the same shape as in control/port.ts). */
 export interface ConfigRow {
@@ -43,18 +43,29 @@ export function setOption(
   const row = findOption(key);
   if (row === undefined) return { error: `unknown parameter: pgbouncer/${key}` };
   const parsed = parseOption(row, value);
-  if (parsed.reason !== undefined)
-    return { error: `invalid value "${value}" for parameter ${key}: ${parsed.reason}` };
+  if (parsed.reason !== undefined) {
+    const shownValue = isSecret(key) ? '********' : value;
+    return { error: `invalid value "${shownValue}" for parameter ${key}: ${parsed.reason}` };
+  }
   if (row.restart || row.name === 'conffile') return { config };
   if (row.name === 'admin_database' && config.databases.has(value)) {
     return { error: `database name "${value}" is reserved` };
   }
+  let { passfiles } = config;
+  if (row.name === 'passfile' && value !== '') {
+    const found: Diagnostic[] = [];
+    const lines = readPassfile(value, found);
+    if (lines === null) return { error: found[0]?.message ?? 'cannot read it' };
+    passfiles = frozenMap(new Map(passfiles).set(value, lines));
+  }
   const listTexts = new Map(config.listTexts);
-  if (row.type === list) listTexts.set(row.name, value);
+  if (row.type.asWritten === true) listTexts.set(row.name, value);
   return {
     config: Object.freeze({
       ...config,
       settings: makeSettings(new Map([[row, parsed.value]]), config.settings),
+      hasPoolMode: config.hasPoolMode || row.name === 'pool_mode',
+      passfiles,
       listTexts: frozenMap(listTexts),
     }),
   };
@@ -99,6 +110,10 @@ export interface ConfigDiff {
   readonly reconnect: readonly string[];
   readonly users: Changes;
   readonly peers: Changes;
+  readonly clusters: Changes;
+  readonly nodes: Changes;
+  /** A rule that has moved counts as changed: the first that fits decides. */
+  readonly routes: Changes;
   /** Users whose secret in auth_file came, went or changed. */
   readonly secrets: Changes;
 }
@@ -106,7 +121,13 @@ export interface ConfigDiff {
 /** Text of an entry without its position, for comparison. */
 function contents(entry: object | string): string {
   return JSON.stringify(entry, (key, value: unknown) =>
-    key === 'at' ? undefined : value instanceof Map ? [...value] : value,
+    key === 'at'
+      ? undefined
+      : value instanceof Map
+        ? [...value]
+        : value instanceof RegExp
+          ? String(value)
+          : value,
   );
 }
 
@@ -120,6 +141,11 @@ function changes<K, V extends object | string>(old: ReadonlyMap<K, V>, next: Rea
     else if (contents(before) !== contents(entry)) changed.push(String(key));
   }
   return { added, removed, changed };
+}
+
+/** Rules with their rank, which is part of what they mean. */
+function numbered(rules: readonly RouteRule[]): ReadonlyMap<string, object> {
+  return new Map(rules.map((rule, rank) => [rule.name, { ...rule, rank }]));
 }
 
 /** Configured databases together with the fallback under `*`. */
@@ -144,16 +170,24 @@ export function diffConfig(old: Config, next: Config): ConfigDiff {
     }),
     users: changes(old.users, next.users),
     peers: changes(old.peers, next.peers),
+    clusters: changes(old.clusters, next.clusters),
+    nodes: changes(old.nodes, next.nodes),
+    routes: changes(numbered(old.routes), numbered(next.routes)),
     secrets: changes(old.userlist, next.userlist),
   };
 }
 
-/** True when servers made for `a` are not what `b` asks for: where they are, who they are, how they were prepared. */
+/**
+ * True when servers made for `a` are not what `b` asks for: where they are, who they are, how they were prepared. Of a
+ * database of a cluster only the cluster counts as the place: which nodes it has, and in which role, is not the
+ * entry's business, nor where statements go.
+ */
 export function databaseNeedsReconnect(a: DatabaseEntry, b: DatabaseEntry): boolean {
   const identity = (entry: DatabaseEntry): string =>
     contents({
-      hosts: entry.hosts,
-      port: entry.port,
+      cluster: entry.cluster,
+      hosts: entry.cluster === null ? entry.hosts : [],
+      port: entry.cluster === null ? entry.port : 0,
       dbname: entry.dbname,
       user: entry.user,
       password: entry.password,

@@ -16,6 +16,10 @@ export interface ValueType<T, S extends Suffix = Suffix> {
   parse(text: string): T | undefined;
   /** As SHOW CONFIG prints it; null = NULL. */
   format(value: T): string | null;
+  /** SHOW CONFIG gives back the text of the file instead. */
+  readonly asWritten?: true;
+  /** The text is told nowhere: no log, no error, no view. */
+  readonly secret?: true;
 }
 
 const MAX_INT = 2147483647;
@@ -132,6 +136,7 @@ export const list: ValueType<readonly string[], ''> = {
   label: 'list (comma separated)',
   suffix: '',
   empty: Object.freeze([]),
+  asWritten: true,
   parse: (value) => Object.freeze(value.split(/[\s,]+/).filter((word) => word !== '')),
   format: (value) => value.join(','),
 };

@@ -5,6 +5,7 @@
  */
 import type { Diagnostic } from '../config/types.ts';
 import type { Histogram } from '../util/histogram.ts';
+import type { ClusterControl } from './cluster-port.ts';
 
 export type ClientState =
   | 'login'
@@ -56,6 +57,8 @@ export interface ClientRow extends SocketRow {
 }
 export interface ServerRow extends SocketRow {
   readonly state: ServerState;
+  /** Name of the cluster's node that it is connected to; '' for a plain entry. */
+  readonly node: string;
 }
 
 export interface PoolRow {
@@ -76,6 +79,8 @@ export interface PoolRow {
   readonly maxwaitUs: number;
   readonly poolMode: string;
   readonly loadBalanceHosts: string | null;
+  /** Name of the cluster's node that its servers are on; '' for a plain entry. */
+  readonly node: string;
 }
 
 export interface DatabaseRow {
@@ -149,7 +154,7 @@ export interface StatsRow {
   readonly averages: Readonly<Counters>;
 }
 
-/** Per (database, user), for the metrics. */
+/** Per (database, user), for the metrics. Rows of one pair (a pool on each node of a cluster) are added up. */
 export interface PoolMetricsRow {
   readonly database: string;
   readonly user: string;
@@ -214,7 +219,7 @@ export class CommandError extends Error {
 }
 
 /** Everything that the console and HTTP can see and do. All commands throw CommandError when refused. */
-export interface ControlPort {
+export interface ControlPort extends ClusterControl {
   // views
   clients(): ClientRow[];
   servers(): ServerRow[];

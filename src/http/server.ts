@@ -1,6 +1,7 @@
 /**
- * The HTTP side: health doors and metrics for machines, on an address of its own. Reads only, GET and HEAD only, and
- * bounded in every direction (header size and time, sockets, idle time), because it shares the process with the relay.
+ * The HTTP side: health doors and metrics for machines, on an address of its own. It changes nothing (POST /redetect
+ * only looks sooner), and is bounded in every direction (header size and time, sockets, idle time), because it shares
+ * the process with the relay.
  */
 import {
   createServer,
@@ -14,7 +15,9 @@ import type { ControlPort } from '../control/port.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { Log } from '../util/log.ts';
 import { describeError, errorCode } from '../util/system-error.ts';
-import { type Answer, answerFor, type Doors, textAnswer } from './doors.ts';
+import { type Answer, textAnswer } from './answer.ts';
+import { RedetectDoor } from './clusters.ts';
+import { answerFor, type Doors } from './doors.ts';
 
 export interface HttpOptions {
   /** IP address or name; `*` = all. */
@@ -55,16 +58,20 @@ function send(request: IncomingMessage, response: ServerResponse, answer: Answer
     'content-length': body.length,
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
-    ...(answer.status === 405 ? { allow: 'GET, HEAD' } : {}),
+    ...(answer.allow === undefined ? {} : { allow: answer.allow }),
   });
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
 async function answer(request: IncomingMessage, doors: Doors, log: Log): Promise<Answer> {
-  if (request.method !== 'GET' && request.method !== 'HEAD') return textAnswer(405, 'method not allowed');
-  const path = (request.url ?? '/').split(/[?#]/, 1)[0] ?? '/';
+  const url = request.url ?? '/';
+  const path = url.split(/[?#]/, 1)[0] ?? '/';
+  const query = new URLSearchParams(url.slice(path.length).split('#', 1)[0] ?? '');
   try {
-    return await answerFor(path, request.headers.accept, doors);
+    return await answerFor(
+      { method: request.method ?? '', path, query, accept: request.headers.accept },
+      doors,
+    );
   } catch (error) {
     log.error(`http: ${path} failed: ${describeError(error)}`);
     return textAnswer(500, 'internal error');
@@ -109,7 +116,11 @@ function closer(server: Server): () => Promise<void> {
  */
 export function startHttp(options: HttpOptions): Promise<HttpServer> {
   const { host, port, log } = options;
-  const doors: Doors = { control: options.control, metrics: options.metrics };
+  const doors: Doors = {
+    control: options.control,
+    metrics: options.metrics,
+    redetect: new RedetectDoor(options.control),
+  };
   const server = createServer(LIMITS, (request, response) => {
     response.on('error', () => {
       // the scraper went away in the middle of the answer

@@ -67,6 +67,12 @@ export class OutBuffer {
     this.#spill();
   }
 
+  /** Ends the turn without writing: what was gathered goes to `sink`. */
+  drainTo(sink: { add(buffer: Buffer, from: number, to: number): void }): void {
+    sink.add(this.#scratch, 0, this.#length);
+    this.#length = 0;
+  }
+
   /** Forgets what was gathered (the target is gone). */
   discard(): void {
     this.#length = 0;

@@ -9,8 +9,9 @@ Generated from \`src/observe/metrics-table.ts\`; \`npm test\` compares. To write
 \`GET /metrics\` on \`http_addr\`:\`http_port\` gives the Prometheus text format 0.0.4, or OpenMetrics 1.0 to a scraper that asks
 for it. The text is at most one second old.
 
-- The number of \`(database, user)\` pairs, of databases and of close reasons shown by name is bounded (100 of each). What is
-  above is summed under \`_other\`, where counters never go down.
+- The number of \`(database, user)\` pairs, of databases, close reasons, nodes and clusters shown by name is bounded (100 of
+  each; 1000 combinations of route decisions). What is above is summed under \`_other\`, where counters never go down;
+  \`node_up\` is 0 there when one node is down, lags are the longest.
 - Clients are not counted by address or application name, and no label carries a query text.
 - Reasons that quote something are counted under their template: \`no such database: %s\`.
 - Histogram buckets are powers of two of a microsecond from 16 µs to 67 s.

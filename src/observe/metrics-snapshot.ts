@@ -1,5 +1,6 @@
 /** One consistent look at the data plane, from which every metric of a scrape is computed. Plain values. */
 import { countsByReason } from './close-reasons.ts';
+import { type ClusterSnapshot, ClusterSnapshots } from './cluster-snapshot.ts';
 import type { DatabaseGauges, MetricsSource, PoolGauges, SocketLists } from './metrics-source.ts';
 import { OTHER, PoolBounds, type PoolLabels, type PoolSeries } from './pool-totals.ts';
 
@@ -26,6 +27,7 @@ export interface MetricsSnapshot {
   readonly limits: ReadonlyMap<string, number>;
   readonly closes: ReadonlyMap<string, number>;
   readonly droppedLogLines: number;
+  readonly cluster: ClusterSnapshot;
 }
 
 const LIMITS = [
@@ -56,12 +58,14 @@ export class MetricsSnapshots {
   readonly #version: string;
   readonly #max: number;
   readonly #bounds: PoolBounds;
+  readonly #clusters: ClusterSnapshots;
 
   constructor(source: MetricsSource, version: string, maxLabels: number) {
     this.#source = source;
     this.#version = version;
     this.#max = maxLabels;
     this.#bounds = new PoolBounds(maxLabels);
+    this.#clusters = new ClusterSnapshots(source, maxLabels);
   }
 
   take(): MetricsSnapshot {
@@ -84,6 +88,7 @@ export class MetricsSnapshots {
       limits: limitsOf(source),
       closes: countsByReason(source.errorCounts(), this.#max),
       droppedLogLines: source.droppedLogLines(),
+      cluster: this.#clusters.take(),
     };
   }
 

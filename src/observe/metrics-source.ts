@@ -66,6 +66,45 @@ export interface SocketLists {
   readonly pools: number;
 }
 
+export interface NodeGauges {
+  readonly cluster: string;
+  readonly name: string;
+  readonly state: string;
+  readonly weight: number;
+  readonly timeline: number;
+  readonly lagMs: number | null;
+  readonly lagBytes: number | null;
+  readonly banned: boolean;
+  readonly slowChecks: number;
+  readonly reads: number;
+  readonly writes: number;
+  readonly inFlight: number;
+}
+
+export interface ClusterGauges {
+  readonly name: string;
+  readonly primary: string | null;
+  readonly eligible: number;
+  readonly held: number;
+}
+
+export interface ShadowCounts {
+  readonly database: string;
+  readonly units: number;
+  readonly reads: number;
+  readonly wouldReplica: number;
+  readonly wouldStale: number;
+  readonly writes: number;
+}
+
+export interface DecisionCounts {
+  readonly cluster: string;
+  readonly class: string;
+  readonly reason: string;
+  readonly node: string;
+  readonly count: number;
+}
+
 export interface MetricsSource {
   pools(): readonly PoolGauges[];
   databases(): readonly DatabaseGauges[];
@@ -78,4 +117,9 @@ export interface MetricsSource {
   droppedLogLines(): number;
   healthy(): boolean;
   isShuttingDown(): boolean;
+  nodes(): readonly NodeGauges[];
+  clusters(): readonly ClusterGauges[];
+  learned(): readonly { readonly cluster: string }[];
+  shadow(): readonly ShadowCounts[];
+  decisions(): readonly DecisionCounts[];
 }

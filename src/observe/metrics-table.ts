@@ -3,46 +3,16 @@
  * (metrics.ts) and docs/metrics.md (metrics-document.ts) come from this table.
  */
 
+import { CLUSTER_METRICS } from './cluster-metrics.ts';
+import type { HistogramMetric, LabelValues, MetricDefinition, NumberMetric } from './metric-definition.ts';
+import { flag, PREFIX } from './metric-definition.ts';
 import type { MetricsSnapshot } from './metrics-snapshot.ts';
 import type { DatabaseGauges, PoolGauges } from './metrics-source.ts';
-import {
-  type CounterKey,
-  counterOf,
-  type HistogramKey,
-  type HistogramValues,
-  histogramOf,
-} from './pool-totals.ts';
+import { type CounterKey, counterOf, type HistogramKey, histogramOf } from './pool-totals.ts';
 
-export type LabelValues = Readonly<Record<string, string>>;
-
-interface Sample {
-  readonly labels: LabelValues;
-  /** Added to `labels`, for samples that share one labels object. */
-  readonly extra?: LabelValues;
-  readonly value: number;
-}
-
-interface Common {
-  readonly name: string;
-  readonly help: string;
-  readonly labels: readonly string[];
-}
-interface NumberMetric extends Common {
-  readonly type: 'counter' | 'gauge';
-  read(snapshot: MetricsSnapshot): Sample[];
-}
-interface HistogramMetric extends Common {
-  readonly type: 'histogram';
-  /** Values are microseconds; they are shown as seconds. */
-  read(snapshot: MetricsSnapshot): { readonly labels: LabelValues; readonly values: HistogramValues }[];
-}
-export type MetricDefinition = NumberMetric | HistogramMetric;
-
-const PREFIX = 'pgconcierge_';
 const NO_LABELS: LabelValues = {};
 const POOL = ['database', 'user'];
 
-const flag = (value: boolean): number => (value ? 1 : 0);
 const sum = <T>(rows: readonly T[], read: (row: T) => number): number =>
   rows.reduce((total, row) => total + read(row), 0);
 
@@ -269,4 +239,5 @@ export const METRICS: readonly MetricDefinition[] = [
   ...POOL_GAUGES,
   ...DATABASE_GAUGES,
   ...POOL_TOTALS,
+  ...CLUSTER_METRICS,
 ];

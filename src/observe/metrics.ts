@@ -7,9 +7,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { collectDefaultMetrics, type Metric, type OpenMetricsContentType, Registry } from 'prom-client';
 import { type Clock, SYSTEM_CLOCK } from '../util/clock.ts';
 import { bucketBoundUs, HISTOGRAM_BUCKETS } from '../util/histogram.ts';
+import type { LabelValues, MetricDefinition } from './metric-definition.ts';
 import { type MetricsSnapshot, MetricsSnapshots } from './metrics-snapshot.ts';
 import type { MetricsSource } from './metrics-source.ts';
-import { type LabelValues, METRICS, type MetricDefinition } from './metrics-table.ts';
+import { METRICS } from './metrics-table.ts';
 import type { HistogramValues } from './pool-totals.ts';
 
 export type MetricsFormat = 'text' | 'openmetrics';
@@ -19,7 +20,7 @@ export interface MetricsOptions {
   readonly source: MetricsSource;
   /** Of the program, for build_info. */
   readonly version: string;
-  /** Pairs of (database, user), databases and close reasons shown by name; the rest is `_other`. Default 100. */
+  /** Pairs of (database, user), databases, close reasons, nodes … shown by name; the rest is `_other`. Default 100. */
   readonly maxLabels?: number;
   /** Memory, CPU, event loop, garbage collection. Default true; they keep observers for the life of the process. */
   readonly processMetrics?: boolean;

@@ -147,10 +147,8 @@ export class PoolBounds {
   /** One series a named pair, and `_other` once there was a late one. */
   series(totals: readonly PoolTotals[]): PoolSeries[] {
     const out: PoolSeries[] = [];
-    for (const row of totals) {
-      const key = keyOf(row.database, row.user);
+    for (const [key, values] of sumsByPair(totals)) {
       const labels = this.#named.get(key);
-      const values = vectorOf(row);
       if (labels !== undefined) {
         out.push({ labels, values });
       } else {
@@ -162,4 +160,17 @@ export class PoolBounds {
     if (this.#otherUsed) out.push({ labels: this.#otherLabels, values: this.#otherSum.slice() });
     return out;
   }
+}
+
+/** A pair has a pool on each node of its cluster: one vector for all of them. */
+function sumsByPair(totals: readonly PoolTotals[]): Map<string, Float64Array> {
+  const sums = new Map<string, Float64Array>();
+  for (const row of totals) {
+    const key = keyOf(row.database, row.user);
+    const values = vectorOf(row);
+    const sum = sums.get(key);
+    if (sum === undefined) sums.set(key, values);
+    else for (let i = 0; i < WIDTH; i++) sum[i] = (sum[i] ?? 0) + (values[i] ?? 0);
+  }
+  return sums;
 }

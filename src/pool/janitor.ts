@@ -98,6 +98,6 @@ function sweepServer(pool: Pool, server: ServerConnection, nowMs: number): void 
 /** min_pool_size: while the pool has clients, or always with a forced user. */
 function keepMinimum(pool: Pool): void {
   const wanted = pool.limits.minPoolSize;
-  if (wanted <= 0 || (pool.clients === 0 && !pool.limits.forcedUser)) return;
+  if (wanted <= 0 || (pool.hall.clients === 0 && !pool.limits.forcedUser)) return;
   if (pool.size < wanted) pool.openForMinimum();
 }

@@ -17,6 +17,14 @@ export interface PoolHost {
   countClose(reason: string): void;
   /** log_connections. */
   readonly logConnections: boolean;
+  /** A pool of a database in a cluster that has no node itself. */
+  isHall(pool: Pool): boolean;
+  /** Clients in login wait in a hall: some node's pool opens a server. */
+  wantWelcome(hall: Pool): void;
+  /** Why a server is not what its pool's node is thought to be (its in_hot_standby says otherwise); '' = it is. */
+  witness(pool: Pool, server: ServerConnection): string;
+  /** A server of a node could not be opened, or was lost. */
+  onTrouble(pool: Pool, what: 'refused' | 'lost'): void;
   /** True while no server may be opened at all (shutdown). */
   readonly stopped: boolean;
 }

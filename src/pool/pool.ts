@@ -1,11 +1,12 @@
 /**
- * The servers for one (database, user) and the clients that wait for them. `serveWaiters` alone links servers:
+ * The servers for one (database, user, node) and the clients that wait for them. A database of a cluster has one pool
+ * more for each user, its hall: it has no node and never a server; who waits for a primary, or for any node, waits there. `serveWaiters` alone links servers:
  * FIFO, a freed server goes straight to the oldest waiter. The limits of opening are in may-open.ts, time-driven
  * duties in janitor.ts.
  */
 import type { LearnedCredentials } from '../auth/credentials.ts';
 import type { Counters } from '../control/port.ts';
-import { localEnd, type ServerConnection, type ServerOwner } from '../server/server-connection.ts';
+import type { ServerConnection, ServerOwner } from '../server/server-connection.ts';
 import { Deque } from '../util/deque.ts';
 import { PoolerError } from '../util/errors.ts';
 import { Histogram } from '../util/histogram.ts';
@@ -15,18 +16,28 @@ import type { ServerCancel } from './cancel.ts';
 import { newCounters } from './counters.ts';
 import type { Database } from './database.ts';
 import type { PoolLimits } from './limits.ts';
+import { loggedIn, loginFailed } from './login-outcome.ts';
 import { mayOpen } from './may-open.ts';
 import type { PoolHost } from './pool-host.ts';
+import type { PoolNode } from './pool-node.ts';
 import { closeReason } from './retire.ts';
 import { sendCancel } from './send-cancel.ts';
 import type { PoolUser } from './user.ts';
 import { WaitQueue } from './wait-queue.ts';
 import type { Waiter } from './waiter.ts';
 
+export type PoolRole = 'primary' | 'replica' | 'none';
+
 export class Pool implements ServerOwner {
   readonly database: Database;
   /** The user that logs in to the servers. */
   readonly user: PoolUser;
+  /** Where its servers go, for a database of a cluster. */
+  node: PoolNode | null = null;
+  /** The pool that all clients of this (database, user) join, when this one is of a node; else itself. */
+  readonly hall: Pool;
+  /** As what the node serves this pool's clients; `none` = it may not be used, or is gone. */
+  role: PoolRole = 'none';
   readonly counters: Counters = newCounters();
   readonly waitUs = new Histogram();
   readonly xactUs = new Histogram();
@@ -64,8 +75,15 @@ export class Pool implements ServerOwner {
   readonly #host: PoolHost;
   #serving = false;
 
-  constructor(database: Database, user: PoolUser, limits: PoolLimits, host: PoolHost) {
+  constructor(
+    database: Database,
+    user: PoolUser,
+    limits: PoolLimits,
+    host: PoolHost,
+    hall: Pool | null = null,
+  ) {
     this.database = database;
+    this.hall = hall ?? this;
     this.user = user;
     this.limits = limits;
     this.#host = host;
@@ -76,9 +94,9 @@ export class Pool implements ServerOwner {
 
   /**
    * A server for the client: at once (the caller goes on with it), or null: the client is queued and
-   * `onServerAssigned` or `onWaitFailed` comes later.
+   * `onServerAssigned`, `onWaitFailed` or `onReroute` comes later. `sinceMs`: it has been waiting elsewhere.
    */
-  acquire(waiter: Waiter, nowMs: number): ServerConnection | null {
+  acquire(waiter: Waiter, nowMs: number, sinceMs = nowMs): ServerConnection | null {
     if (this.waiters.count === 0 && !this.database.paused) {
       const server = this.#take();
       if (server !== null) {
@@ -86,7 +104,7 @@ export class Pool implements ServerOwner {
         return server;
       }
     }
-    this.waiters.add(waiter, nowMs);
+    this.waiters.add(waiter, sinceMs);
     if (this.lastLoginError !== null && this.servers.size === 0 && nowMs < this.retryAtMs) {
       const error = new PoolerError('serverLoginFailing', this.lastLoginError.message);
       this.failWaiter(waiter, { severity: 'FATAL', sqlstate: error.sqlstate, message: error.message });
@@ -146,40 +164,11 @@ export class Pool implements ServerOwner {
   // --- ServerOwner
 
   onServerLoggedIn(server: ServerConnection): void {
-    this.connecting -= 1;
-    this.retryAtMs = 0;
-    this.lastLoginError = null;
-    this.lastFailure = '';
-    const log = this.#host.serverLog(server, this);
-    if (this.#host.logConnections) log.log(`new connection to server (from ${localEnd(server)})`);
-    if (server.tls !== '') log.log(`SSL established: ${server.tls}`);
-    if (this.welcome === null) this.welcome = server.welcome;
-    server.moveTo('tested');
-    const connectQuery = this.limits.connectQuery;
-    if (connectQuery === null || connectQuery === '') {
-      server.moveTo('idle');
-      this.onServerFree(server);
-    } else {
-      server.runInternal(connectQuery, (error) => {
-        if (error !== null) log.error(`exec_on_connect query failed: ${error}`);
-      });
-    }
-    // they know all that they waited for, whatever becomes of this server
-    const waiters = [...this.loginWaiters];
-    this.loginWaiters.clear();
-    for (const waiter of waiters) waiter.onWelcome();
+    loggedIn(this, this.#host, server);
   }
 
   onServerLoginFailed(server: ServerConnection, reason: string, error: ServerError | null): void {
-    const now = this.#host.now();
-    this.lastLoginError = error;
-    this.lastFailure = reason;
-    this.retryAtMs = now + this.limits.serverLoginRetryMs;
-    this.#host.serverLog(server, this).warning(reason);
-    // a starting or stopping server, or one that cannot be reached, may come back: clients keep waiting
-    if (error === null || error.sqlstate === '57P03' || this.#usable(server) > 0) return;
-    const fields = { severity: 'FATAL', sqlstate: error.sqlstate, message: error.message };
-    for (const waiter of [...this.waiters, ...this.loginWaiters]) this.failWaiter(waiter, fields);
+    loginFailed(this, this.#host, server, reason, error);
   }
 
   onServerFree(server: ServerConnection): void {
@@ -201,6 +190,7 @@ export class Pool implements ServerOwner {
     const age = Math.round((this.#host.now() - server.startedMs) / 1000);
     this.#host.serverLog(server, this).log(`closing because: ${reason} (age=${age}s)`);
     this.#host.countClose(reason);
+    if (server.crashed) this.#host.onTrouble(this, 'lost');
     this.database.notifyWatchers();
     this.wantServers();
   }
@@ -224,6 +214,7 @@ export class Pool implements ServerOwner {
     }
     this.lastFailure = reason;
     this.retryAtMs = this.#host.now() + this.limits.serverLoginRetryMs;
+    this.#host.onTrouble(this, 'refused');
     this.#host.log.warning(`${this.database.name}/${this.user.name}: ${reason}`);
     this.#host.countClose(reason);
     this.database.notifyWatchers();
@@ -232,8 +223,12 @@ export class Pool implements ServerOwner {
   /** Opens servers while clients wait and the limits allow. */
   wantServers(): void {
     if (this.#host.stopped || this.database.paused || this.database.removed) return;
+    if (this.#host.isHall(this)) {
+      if (this.loginWaiters.size > 0) this.#host.wantWelcome(this);
+      return;
+    }
     if (this.used.size > 0 && this.idle.size === 0) this.#testUsed();
-    const logins = this.welcome === null && this.loginWaiters.size > 0 ? 1 : 0;
+    const logins = this.hall.welcome === null && this.hall.loginWaiters.size > 0 ? 1 : 0;
     const demand = this.waiters.count + logins - this.#soonFree();
     while (this.connecting < demand && mayOpen(this, this.#host, true)) this.openOne();
   }
@@ -273,6 +268,18 @@ export class Pool implements ServerOwner {
     this.wantServers();
   }
 
+  /** The node has another role or may not be used: everybody who waits here looks for a place again, in order. */
+  rerouteWaiters(): void {
+    for (const waiter of [...this.waiters]) waiter.onReroute();
+  }
+
+  onServerHotStandby(server: ServerConnection): void {
+    const doubt = this.#host.witness(this, server);
+    if (doubt === '') return;
+    server.closeNeeded = doubt;
+    if (server.peer === null) server.close(doubt);
+  }
+
   /** Closes everything that no client holds. */
   closeFree(reason: string): void {
     for (const server of [...this.servers]) {
@@ -297,12 +304,6 @@ export class Pool implements ServerOwner {
   #soonFree(): number {
     let n = 0;
     for (const server of this.servers) if (server.state === 'tested') n += 1;
-    return n;
-  }
-
-  #usable(except: ServerConnection): number {
-    let n = 0;
-    for (const server of this.servers) if (server !== except && server.loggedIn) n += 1;
     return n;
   }
 

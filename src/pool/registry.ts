@@ -5,17 +5,19 @@
 import type { Config } from '../config/load.ts';
 import { databaseNeedsReconnect } from '../config/show.ts';
 import type { DatabaseEntry } from '../config/types.ts';
-import { Resolver } from '../net/resolver.ts';
-import type { ServerTls } from '../server/login.ts';
-import { type ServerAddress, ServerConnection } from '../server/server-connection.ts';
+import type { Resolver } from '../net/resolver.ts';
+import type { ServerConnection } from '../server/server-connection.ts';
 import { StatementRegistry } from '../server/statements.ts';
 import { TrackedParameters } from '../server/variables.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Log } from '../util/log.ts';
 import { addCounters } from './counters.ts';
 import { Database } from './database.ts';
+import { ServerOpener } from './opener.ts';
+import { NOWHERE, type Placement } from './placement.ts';
 import { Pool } from './pool.ts';
 import type { PoolHost } from './pool-host.ts';
+import type { PoolNode } from './pool-node.ts';
 import { resolveLimits } from './resolve-limits.ts';
 import { serverTls } from './server-tls.ts';
 import { PoolUser } from './user.ts';
@@ -38,12 +40,13 @@ export class PoolRegistry implements PoolHost {
   readonly users = new Map<string, PoolUser>();
   readonly statements = new StatementRegistry();
   readonly tracked: TrackedParameters;
-  readonly resolver: Resolver;
+  readonly opener: ServerOpener;
   readonly log: Log;
+  /** What is known of clusters; set by the worker's root before anything runs. */
+  placement: Placement = NOWHERE;
   stopped = false;
   pausedAll = false;
   readonly #deps: RegistryDeps;
-  #tls: ServerTls;
 
   constructor(config: Config, deps: RegistryDeps) {
     this.config = config;
@@ -51,9 +54,19 @@ export class PoolRegistry implements PoolHost {
     this.log = deps.log;
     const s = config.settings;
     this.tracked = new TrackedParameters(s.trackExtraParameters);
-    this.resolver = new Resolver(s.dnsMaxTtlMs, s.dnsNxdomainTtlMs, () => deps.clock.now());
-    this.resolver.onAddressGone = (_name, address) => this.#addressGone(address);
-    this.#tls = serverTls(s);
+    this.opener = new ServerOpener({
+      clock: deps.clock,
+      statements: this.statements,
+      tracked: this.tracked,
+      config: () => this.config,
+      stopped: () => this.stopped,
+      pools: () => this.pools(),
+      nextId: () => deps.nextId(),
+      onConnecting: (server, pool) => {
+        deps.tune(server);
+        deps.serverLog(server, pool).debug('connecting');
+      },
+    });
     for (const entry of config.databases.values())
       this.databases.set(entry.name, new Database(entry, entry.name, false));
     for (const [name, secret] of config.userlist) this.users.set(name, new PoolUser(name, secret));
@@ -111,6 +124,28 @@ export class PoolRegistry implements PoolHost {
     return pool;
   }
 
+  /** The pool of a hall's database and user on one node. */
+  poolOn(hall: Pool, node: PoolNode): Pool {
+    const { database, user } = hall;
+    const key = `${user.name}\0${node.name}`;
+    let pool = database.pools.get(key);
+    if (pool === undefined) {
+      pool = new Pool(database, user, hall.limits, this, hall);
+      pool.node = node;
+      pool.role = this.placement.roleOf(database.entry.cluster ?? '', node.name);
+      database.pools.set(key, pool);
+    }
+    return pool;
+  }
+
+  /** Where a query of the proxy's own goes: the pool of a usable node instead of its hall. */
+  placeInternal(pool: Pool): Pool {
+    const { cluster } = pool.database.entry;
+    if (cluster === null || pool.database.paused) return pool.hall;
+    const node = this.placement.anyNode(cluster);
+    return node === null ? pool.hall : this.poolOn(pool.hall, node);
+  }
+
   *pools(): Generator<Pool> {
     for (const database of this.databases.values()) yield* database.pools.values();
   }
@@ -119,6 +154,30 @@ export class PoolRegistry implements PoolHost {
 
   now(): number {
     return this.#deps.clock.now();
+  }
+
+  get resolver(): Resolver {
+    return this.opener.resolver;
+  }
+
+  isHall(pool: Pool): boolean {
+    return pool.node === null && pool.database.entry.cluster !== null;
+  }
+
+  wantWelcome(hall: Pool): void {
+    const pool = this.placeInternal(hall);
+    if (pool !== hall) pool.wantServers();
+  }
+
+  witness(pool: Pool, server: ServerConnection): string {
+    const { cluster } = pool.database.entry;
+    if (cluster === null || pool.node === null || server.inHotStandby === null) return '';
+    return this.placement.witness(cluster, pool.node.name, server.inHotStandby);
+  }
+
+  onTrouble(pool: Pool, what: 'refused' | 'lost'): void {
+    const { cluster } = pool.database.entry;
+    if (cluster !== null && pool.node !== null) this.placement.trouble(cluster, pool.node.name, what);
   }
 
   get logConnections(): boolean {
@@ -158,39 +217,7 @@ export class PoolRegistry implements PoolHost {
   }
 
   open(pool: Pool): void {
-    const entry = pool.database.entry;
-    const { hosts } = entry;
-    if (hosts.length === 0) {
-      this.#connect(pool, this.config.settings.unixSocketDir, '');
-      return;
-    }
-    const at = pool.database.nextHost % hosts.length;
-    if (entry.loadBalanceHosts === 'round-robin') pool.database.nextHost += 1;
-    const host = hosts[at] as string;
-    if (host.startsWith('/') || host.startsWith('@')) {
-      this.#connect(pool, host, '');
-      return;
-    }
-    try {
-      const address = this.resolver.cached(host);
-      if (address !== null) {
-        this.#connect(pool, host, address);
-        return;
-      }
-    } catch (error) {
-      queueMicrotask(() => this.#openFailed(pool, error));
-      return;
-    }
-    const { generation } = pool;
-    this.resolver.resolve(host).then(
-      (address) => {
-        const { paused, removed } = pool.database;
-        // after a RELOAD the name may not be the database's any more
-        if (this.stopped || paused || removed || generation !== pool.generation) pool.onOpenFailed('', true);
-        else this.#connect(pool, host, address);
-      },
-      (error: unknown) => this.#openFailed(pool, error),
-    );
+    this.opener.open(pool);
   }
 
   // --- changes
@@ -198,9 +225,9 @@ export class PoolRegistry implements PoolHost {
   /** Takes over a new configuration (already validated and merged). Throws when its TLS files cannot be read. */
   reconfigure(next: Config): void {
     const tls = serverTls(next.settings);
-    const tlsChanged = JSON.stringify(tls) !== JSON.stringify(this.#tls);
+    const tlsChanged = JSON.stringify(tls) !== JSON.stringify(this.opener.tls);
     const old = this.config;
-    this.#tls = tls;
+    this.opener.tls = tls;
     this.config = next;
     this.resolver.maxTtlMs = next.settings.dnsMaxTtlMs;
     this.resolver.nxdomainTtlMs = next.settings.dnsNxdomainTtlMs;
@@ -267,12 +294,14 @@ export class PoolRegistry implements PoolHost {
 
   #forgetPool(database: Database, pool: Pool, nowMs: number): void {
     const limit = pool.limits.poolIdleTimeoutMs;
-    if (pool.clients > 0 || pool.servers.size > 0 || pool.connecting > 0 || limit <= 0) return;
-    if (pool.limits.forcedUser && pool.limits.minPoolSize > 0) return;
+    const unused = pool.node !== null && pool.role === 'none';
+    const busy = pool.servers.size > 0 || pool.connecting > 0 || pool.waiters.count > 0;
+    if (busy || (pool.hall.clients > 0 && !unused) || limit <= 0) return;
+    if (pool.limits.forcedUser && pool.limits.minPoolSize > 0 && !unused) return;
     const age = nowMs - pool.lastActiveMs;
     if (age < limit) return;
     addCounters(database.retired, pool.counters);
-    database.pools.delete(pool.user.name);
+    database.pools.delete(pool.node === null ? pool.user.name : `${pool.user.name}\0${pool.node.name}`);
     this.log.log(
       `cleaning up idle pool for user ${pool.user.name} on db ${database.name} because: pool idle timeout (age=${Math.round(age / 1000)}s)`,
     );
@@ -317,10 +346,6 @@ export class PoolRegistry implements PoolHost {
   /** The worker disconnects the clients of a database that is gone. */
   onDatabaseRemoved: (database: Database) => void = () => {};
 
-  #openFailed(pool: Pool, error: unknown): void {
-    pool.onOpenFailed(error instanceof Error ? error.message : String(error), false);
-  }
-
   /** Closes the server that has been free longest in the other pools; false = there is none. */
   #evict(pools: readonly Pool[], wanting: Pool, reason: string): boolean {
     let oldest: ServerConnection | null = null;
@@ -335,58 +360,4 @@ export class PoolRegistry implements PoolHost {
     oldest?.close(reason);
     return oldest !== null;
   }
-
-  #addressGone(address: string): void {
-    for (const pool of this.pools()) {
-      for (const server of pool.servers) {
-        if (server.address.address !== address) continue;
-        server.closeNeeded = 'obsolete connection';
-        if (server.peer === null) server.close('obsolete connection');
-      }
-    }
-  }
-
-  #connect(pool: Pool, host: string, address: string): void {
-    const { entry } = pool.database;
-    const unix = address === '';
-    const where: ServerAddress = {
-      host,
-      address,
-      port: entry.port,
-      unixPath: unix ? unixPath(host, entry.port) : null,
-    };
-    const forced = entry.user !== null;
-    const forcedSecret = forced && pool.user.name === entry.user ? entry.password : null;
-    const secret = forcedSecret ?? pool.secret ?? pool.user.secret;
-    const parameters: Record<string, string> = { user: pool.user.name, database: entry.dbname };
-    for (const [name, value] of entry.startupParameters) parameters[name] = value;
-    const server = new ServerConnection(
-      this.#deps.nextId(),
-      pool,
-      where,
-      {
-        credentials: { user: pool.user.name, secret, learned: pool.learned ?? pool.user.learned },
-        parameters,
-        tls: this.#tls,
-        hostName: unix ? '' : host,
-      },
-      {
-        registry: this.statements,
-        tracked: this.tracked,
-        maxPacketSize: this.config.settings.maxPacketSize,
-      },
-      pool.generation,
-      this.now(),
-      this.#deps.clock.wall(),
-    );
-    pool.onOpened(server);
-    this.#deps.tune(server);
-    this.#deps.serverLog(server, pool).debug('connecting');
-  }
-}
-
-function unixPath(directory: string, port: number): string {
-  const path = `${directory}/.s.PGSQL.${port}`;
-  // an abstract name is written with a leading @ and meant with a leading NUL
-  return directory.startsWith('@') ? `\0${path.slice(1)}` : path;
 }

@@ -12,6 +12,8 @@ export interface Waiter extends ServerPeer {
   onServerAssigned(server: ServerConnection): void;
   /** The wait is over without a server; the client is told and closed. */
   onWaitFailed(error: ErrorFields, reason: string): void;
+  /** Still queued, but the place may be the wrong one now: look for another (databases of clusters). */
+  onReroute(): void;
   /** query_wait_notify: tell the client that it is queued. */
   onWaitNotice(): void;
   /** The pool knows the server's parameters now (only for clients that wait in login). */

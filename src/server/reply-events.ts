@@ -17,8 +17,8 @@ export interface StatementNames {
 export interface ReplyPeer {
   readonly transport: Transport;
   readonly prepared: StatementNames;
-  /** A reported parameter changed by the client's own doing; the message is forwarded. */
-  onServerParameter(name: string, value: string): void;
+  /** A reported parameter changed by the client's own doing. True = the message is forwarded. */
+  onServerParameter(name: string, value: string): boolean;
   /** The client holds a message until it is certain which statements exist. */
   readonly awaitsStatements: boolean;
   /** It is. */

@@ -11,6 +11,12 @@ import {
   type OwedReplies,
 } from './owed-replies.ts';
 
+/** Answers that the proxy gives itself (OWED kind | INVENT). */
+export const INVENTED: Record<number, Buffer> = {
+  [OWED_PARSE]: Buffer.from([c.B_PARSE_COMPLETE, 0, 0, 0, 4]),
+  [OWED_CLOSE]: Buffer.from([c.B_CLOSE_COMPLETE, 0, 0, 0, 4]),
+};
+
 /** For each message type: which kinds of owed items it may answer, and which of them it completes (bit = kind). */
 export const ANSWERS = new Uint16Array(256);
 export const ENDS = new Uint16Array(256);

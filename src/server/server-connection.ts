@@ -31,6 +31,8 @@ export interface ServerOwner {
   onServerLoginFailed(server: ServerConnection, reason: string, error: ServerError | null): void;
   /** An internal query is over and the server is in state idle. */
   onServerFree(server: ServerConnection): void;
+  /** PostgreSQL reported (at login or later) whether this node is in recovery (14 and newer). */
+  onServerHotStandby(server: ServerConnection): void;
   /** Called once, whatever the reason. */
   onServerClosed(server: ServerConnection, reason: string): void;
 }
@@ -64,6 +66,10 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
   secret: Buffer = Buffer.alloc(4);
   tls = '';
   loggedIn = false;
+  /** Parameter in_hot_standby, null = not reported (PostgreSQL before 14). */
+  inHotStandby: boolean | null = null;
+  /** The connection broke by itself after login. */
+  crashed = false;
   /** Pool generation at creation; an older one than the pool's is closed when it comes back. */
   generation: number;
   /** Close when it is released, with this reason; '' = no. */
@@ -137,12 +143,14 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
     this.moveTo('active');
     this.peer = peer;
     this.replies.peer = peer;
+    this.replies.committed = false;
   }
 
   /** Takes it away; the caller moves the state on. */
   unlink(): void {
     this.peer = null;
     this.replies.peer = null;
+    this.replies.guard.reset();
     this.transport.resume();
   }
 
@@ -203,6 +211,7 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
       this.onLoginFailed(text, null);
       return;
     }
+    this.crashed = true;
     this.close(this.fatal === '' ? 'server conn crashed?' : this.fatal);
   }
 
@@ -229,6 +238,8 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
     this.tls = result.tls;
     this.welcome = result.parameters;
     for (const [name, value] of result.parameters) this.#setVariable(name, value);
+    const standby = result.parameters.get('in_hot_standby');
+    if (standby !== undefined) this.inHotStandby = standby === 'on';
     this.owner.onServerLoggedIn(this);
     const { rest } = result;
     if (rest.length > 0 && !this.closed) this.replies.onData(rest, rest.length);
@@ -251,6 +262,9 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
 
   onParameter(name: string, value: string): void {
     this.#setVariable(name, value);
+    if (name !== 'in_hot_standby') return;
+    this.inHotStandby = value === 'on';
+    this.owner.onServerHotStandby(this);
   }
 
   onServerError(error: ServerError, linked: boolean): void {

@@ -12,6 +12,8 @@ export class Statement {
   readonly closeMessage: Buffer;
   readonly key: string;
   uses = 0;
+  /** What a routed database's clients know of its text; made and used by the room client. */
+  memo: unknown = undefined;
 
   constructor(id: number, key: string, rest: Buffer) {
     this.key = key;
@@ -30,6 +32,11 @@ export class Statement {
     close[5] = 0x53;
     this.name.copy(close, 6);
     this.closeMessage = close;
+  }
+
+  /** The query, bytes as characters. */
+  get text(): string {
+    return this.key.slice(0, this.key.indexOf('\0'));
   }
 }
 

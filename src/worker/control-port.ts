@@ -1,6 +1,16 @@
 /** The data plane as the console and HTTP see it (control/port.ts), by direct calls within the one process. */
 import { setOption, showConfig } from '../config/show.ts';
 import type { Diagnostic } from '../config/types.ts';
+import type {
+  ClusterControl,
+  ClusterRow,
+  DecisionRow,
+  ExplainRow,
+  LearnedRow,
+  NodeRow,
+  RouteRow,
+  ShadowRow,
+} from '../control/cluster-port.ts';
 import {
   type ClientRow,
   CommandError,
@@ -32,6 +42,8 @@ export interface SupervisorDuties {
 export class WorkerControl implements ControlPort {
   readonly #worker: Worker;
   readonly #duties: SupervisorDuties;
+  /** Set by the composition root when clusters are configured. */
+  clusterControl: ClusterControl | null = null;
 
   constructor(worker: Worker, duties: SupervisorDuties) {
     this.#worker = worker;
@@ -185,5 +197,58 @@ export class WorkerControl implements ControlPort {
 
   shutdown(mode: ShutdownMode): void {
     this.#duties.shutdown(mode);
+  }
+
+  nodes(): NodeRow[] {
+    return this.clusterControl?.nodes() ?? [];
+  }
+
+  clusters(): ClusterRow[] {
+    return this.clusterControl?.clusters() ?? [];
+  }
+
+  routes(): RouteRow[] {
+    return this.clusterControl?.routes() ?? [];
+  }
+
+  learned(): LearnedRow[] {
+    return this.clusterControl?.learned() ?? [];
+  }
+
+  shadow(): ShadowRow[] {
+    return this.clusterControl?.shadow() ?? [];
+  }
+
+  decisions(): DecisionRow[] {
+    return this.clusterControl?.decisions() ?? [];
+  }
+
+  explainRoute(sql: string, database: string | null): ExplainRow[] {
+    return this.#clusters().explainRoute(sql, database);
+  }
+
+  detach(node: string): void {
+    this.#clusters().detach(node);
+  }
+
+  attach(node: string): void {
+    this.#clusters().attach(node);
+  }
+
+  drain(node: string): PendingCommand {
+    return this.#clusters().drain(node);
+  }
+
+  setWeight(node: string, weight: number): void {
+    this.#clusters().setWeight(node, weight);
+  }
+
+  redetect(cluster: string | null): PendingCommand {
+    return this.#clusters().redetect(cluster);
+  }
+
+  #clusters(): ClusterControl {
+    if (this.clusterControl === null) throw new CommandError('no cluster is configured', '55000');
+    return this.clusterControl;
   }
 }

@@ -128,6 +128,7 @@ export function serverRow(pool: Pool, server: ServerConnection, nowMs: number, w
     preparedStatements: server.statements.size,
     recvPending: 0,
     sendPending: server.transport.closed ? 0 : server.transport.pending,
+    node: pool.node?.name ?? '',
   };
 }
 
@@ -137,7 +138,9 @@ export function poolRows(pools: PoolRegistry, clients: ClientRegistry, nowMs: nu
   let consoles = 0;
   for (const client of clients.clients) if (client.phase === 'console') consoles += 1;
   rows.push({ ...EMPTY, database: CONSOLE, user: CONSOLE, clActive: consoles, poolMode: 'statement' });
-  return rows.sort((a, b) => compare(a.database, b.database) || compare(a.user, b.user));
+  return rows.sort(
+    (a, b) => compare(a.database, b.database) || compare(a.user, b.user) || compare(a.node, b.node),
+  );
 }
 
 const EMPTY: PoolRow = {
@@ -157,6 +160,7 @@ const EMPTY: PoolRow = {
   maxwaitUs: 0,
   poolMode: '',
   loadBalanceHosts: null,
+  node: '',
 };
 
 function compare(a: string, b: string): number {
@@ -203,6 +207,7 @@ function poolRow(pool: Pool, nowMs: number): PoolRow {
     maxwaitUs: Math.round(Math.max(0, nowMs - Math.min(...waitingSince)) * 1000),
     poolMode: pool.limits.mode,
     loadBalanceHosts: balance(pool.database.entry),
+    node: pool.node?.name ?? '',
   };
 }
 

@@ -18,6 +18,7 @@ import { serverTls } from '../pool/server-tls.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Log } from '../util/log.ts';
+import { ClusterDesk } from './cluster-desk.ts';
 import { Commands } from './commands.ts';
 import { ptrOf } from './snapshots.ts';
 import { Stats } from './stats.ts';
@@ -36,6 +37,7 @@ export interface WorkerDeps {
 
 export class Worker {
   readonly pools: PoolRegistry;
+  readonly clusters: ClusterDesk;
   readonly clients: ClientRegistry;
   readonly commands: Commands;
   readonly stats: Stats;
@@ -57,6 +59,7 @@ export class Worker {
     this.#tune = createSocketTuner(tcpOptions(deps.config.settings), deps.log);
     const nextId = (): number => this.#nextId++;
     const countClose = (reason: string): void => this.#countClose(reason);
+    this.clusters = new ClusterDesk({ config: deps.config, clock: deps.clock, log: deps.log });
     this.pools = new PoolRegistry(deps.config, {
       clock: deps.clock,
       log: deps.log,
@@ -67,7 +70,9 @@ export class Worker {
         if (server.address.unixPath === null) server.transport.whenConnected((socket) => this.#tune(socket));
       },
     });
+    this.clusters.serve(this.pools);
     this.clients = new ClientRegistry(deps.config, this.pools, {
+      desks: this.clusters.desks,
       clock: deps.clock,
       log: deps.log,
       nextId,
@@ -110,6 +115,8 @@ export class Worker {
     this.clients.reconfigure(next);
     this.pools.reconfigure(next);
     this.config = next;
+    this.clusters.reconfigure(next);
+    for (const client of this.clients.clients) this.clients.rerouteClient(client);
     this.#tune = createSocketTuner(tcpOptions(next.settings), this.log);
   }
 
@@ -130,6 +137,7 @@ export class Worker {
     for (const pool of this.pools.pools()) sweepPool(pool, now);
     this.clients.sweep(now);
     this.pools.forgetIdle(now);
+    this.clusters.sweep(now);
     const s = this.config.settings;
     const line = this.stats.tick(now, s.statsPeriodMs);
     if (line !== null && s.logStats) this.log.log(line);

@@ -12,6 +12,7 @@ import { type Config, loadConfig } from '../../src/config/load.ts';
 import { Transport, type TransportHandler } from '../../src/net/transport.ts';
 import { PoolRegistry } from '../../src/pool/registry.ts';
 import { SILENT } from '../../src/util/log.ts';
+import { ClusterDesk } from '../../src/worker/cluster-desk.ts';
 import * as wire from '../support/raw-messages.ts';
 import { FakeTransport } from './fake-transport.ts';
 import { ModelPostgres } from './model-postgres.ts';
@@ -83,6 +84,7 @@ export class Sim {
     this.clients = new ClientRegistry(config, this.pools, {
       ...shared,
       clientLog: () => SILENT,
+      desks: new ClusterDesk({ config, clock, log: SILENT }).desks,
       openConsole: () => {
         throw new Error('no console here');
       },

@@ -57,7 +57,10 @@ export function newReplies(): Replies {
       clear: call('clear'),
     },
     awaitsStatements: false,
-    onServerParameter: call('peerParameter'),
+    onServerParameter: (name) => {
+      call('peerParameter')(name);
+      return true;
+    },
     onStatementsCertain: call('certain'),
   };
   stream.peer = peer;
@@ -96,6 +99,10 @@ export function newRequests(options: {
     counters: newCounters(),
     prepared: new PreparedNames(registry),
     watch: null,
+    router: null,
+    idleStatus: 0x49,
+    oneUnitAtATime: false,
+    awaitCluster: () => {},
     maxPrepared: options.maxPrepared,
     maxPacketSize: options.maxPacketSize ?? 0x7fffffff,
     disablePqexec: false,

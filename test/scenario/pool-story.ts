@@ -139,6 +139,10 @@ export function tell(steps: readonly Step[], limits: Partial<PoolLimits> = {}): 
       of.onOpened(server as unknown as ServerConnection);
     },
     mayOpen: () => true,
+    isHall: () => false,
+    wantWelcome: () => {},
+    witness: () => '',
+    onTrouble: () => {},
     countClose: () => {},
     logConnections: false,
     stopped: false,

@@ -30,8 +30,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   routing: { may: ['util', 'config', 'sql'], holds: 'facts + session + ClusterView -> Route; pure' },
   server: { may: ['util', 'net', 'wire', 'config', 'auth'], holds: 'ONE server connection' },
   cluster: {
-    may: ['util', 'wire', 'config', 'server', 'routing'],
-    typesOnly: ['routing'],
+    may: ['util', 'net', 'wire', 'config', 'auth', 'server', 'routing', 'control'],
+    typesOnly: ['routing', 'control'],
     holds: 'nodes observed: role, lag, topology',
   },
   events: {
@@ -39,8 +39,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     holds: 'one event stream: triggers, webhook, mail, status file',
   },
   control: {
-    may: ['util', 'config', 'routing', 'cluster'],
-    typesOnly: ['config', 'routing', 'cluster'],
+    may: ['util', 'config', 'routing'],
+    typesOnly: ['config', 'routing'],
     holds: 'what supervisor and workers say to each other',
   },
   pool: {
@@ -53,7 +53,20 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     holds: 'ONE client: login, session, relay, prepared statements, cancel',
   },
   worker: {
-    may: ['util', 'net', 'wire', 'config', 'auth', 'server', 'pool', 'client', 'observe', 'control'],
+    may: [
+      'util',
+      'net',
+      'wire',
+      'config',
+      'sql',
+      'auth',
+      'server',
+      'pool',
+      'routing',
+      'client',
+      'observe',
+      'control',
+    ],
     holds: 'the data plane put together: listeners, sweep, snapshots and commands for the control plane',
   },
   admin: {
@@ -65,7 +78,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     holds: 'metrics, health doors, status',
   },
   cli: {
-    may: ['util', 'net', 'config', 'observe', 'control'],
+    may: ['util', 'net', 'config', 'observe', 'control', 'cluster'],
     holds: 'argv, pidfile, signals, becoming a daemon: the process around the program',
   },
   demo: { may: ['util', 'wire'], holds: 'the clusters of `npm start` and of the tests' },

@@ -11,15 +11,18 @@ const SOCKET =
   'prepared_statements i, id i';
 const BUFFERS = 'recv_pos i, pkt_pos i, pkt_remain i, send_pos i, send_remain i, pkt_avail i, send_avail i';
 
+const POOL_NODES =
+  'node_id i, hostname t, port i, status t, lb_weight n, role t, select_cnt q, load_balance_node t, replication_delay q';
+
 const EXPECTED: Readonly<Record<string, string>> = {
   CLIENTS: SOCKET,
-  SERVERS: SOCKET,
+  SERVERS: `${SOCKET}, node t`,
   SOCKETS: `${SOCKET}, ${BUFFERS}`,
   ACTIVE_SOCKETS: `${SOCKET}, ${BUFFERS}`,
   POOLS:
     'database t, user t, cl_active i, cl_waiting i, cl_active_cancel_req i, cl_waiting_cancel_req i, sv_active i, ' +
     'sv_active_cancel i, sv_being_canceled i, sv_idle i, sv_used i, sv_tested i, sv_login i, maxwait i, maxwait_us i, ' +
-    'pool_mode t, load_balance_hosts t',
+    'pool_mode t, load_balance_hosts t, node t',
   PEER_POOLS: 'peer_id i, cl_active_cancel_req i, cl_waiting_cancel_req i, sv_active_cancel i, sv_login i',
   PEERS: 'peer_id i, host t, port i, pool_size i',
   DATABASES:
@@ -50,12 +53,25 @@ const EXPECTED: Readonly<Record<string, string>> = {
   MEM: 'name t, size i, used i, free i, memtotal i',
   DNS_HOSTS: 'hostname t, ttl q, addrs t',
   DNS_ZONES: 'zonename t, serial q, count i',
+  NODES:
+    `${POOL_NODES}, cluster t, name t, zone t, state t, lag_bytes q, lag_seconds n, timeline i, sync_state t, ` +
+    'upstream t, override t, written_lsn t, replayed_lsn t, in_flight i, service_us q, reads q, writes q, ' +
+    'slow_checks q, banned i, since t, last_check t, last_error t, last_error_time t, system_id t, weight n, streaming i',
+  POOL_NODES,
+  CLUSTERS:
+    'name t, primary t, timeline i, system_id t, nodes i, eligible i, no_primary_since t, held i, samples q, ' +
+    'read_consistency t, balance t',
+  CLUSTER: 'Role t, Name t, Upstream t, Connection String t',
+  ROUTES: 'time t, client_id i, database t, user t, class t, reason t, node t, retried i, text t',
+  LEARNED: 'cluster t, database t, sqlstate t, since t, hits q, text t',
+  SHADOW:
+    'database t, units q, reads q, would_replica q, would_stale q, writes q, read_share n, replica_share n',
 };
 
 const LETTER: Readonly<Record<number, string>> = { 25: 't', 23: 'i', 20: 'q', 1700: 'n' };
 
 for (const [name, expected] of Object.entries(EXPECTED)) {
-  test(`SHOW ${name} has PgBouncer's columns`, () => {
+  test(`SHOW ${name} has these columns: PgBouncer's, then our own`, () => {
     const c = new FakeConsole();
     c.send(query(`SHOW ${name};`));
     const [head] = c.take();

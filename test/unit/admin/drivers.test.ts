@@ -62,6 +62,40 @@ test('node-postgres: simple, with parameters, named, several commands, errors', 
   }
 });
 
+test('node-postgres: clusters, in both protocols', async () => {
+  const client = new pg.Client({
+    host: '127.0.0.1',
+    port: server.port,
+    user: 'admin',
+    database: 'pgbouncer',
+  });
+  await client.connect();
+  try {
+    const nodes = await client.query<Record<string, unknown>>('SHOW NODES');
+    const [first] = nodes.rows;
+    assert.deepEqual(
+      [first?.['node_id'], first?.['lb_weight'], first?.['role'], first?.['name'], first?.['banned']],
+      [0, '0.500000', 'primary', 'pg1', 0],
+    );
+    const explained = await client.query("EXPLAIN ROUTE SELECT 'a;b' -- it's");
+    assert.deepEqual(explained.rows, [{ item: 'class', value: 'read' }]);
+    await client.query('EXPLAIN ROUTE FOR $1 $2', ['app', 'SELECT 1; SELECT 2']);
+    await client.query('SET WEIGHT $1 $2', ['pg2', 0.5]);
+    const drained = client.query('DRAIN $1', ['pg2']);
+    while (pendings.length === 0) await tick();
+    pendings.pop()?.resolve();
+    assert.equal((await drained).command, 'DRAIN');
+    assert.deepEqual(calls.splice(0), [
+      "explainRoute null SELECT 'a;b' -- it's",
+      'explainRoute app SELECT 1; SELECT 2',
+      'setWeight pg2 0.5',
+      'drain pg2',
+    ]);
+  } finally {
+    await client.end();
+  }
+});
+
 test('postgres.js: fetches types, prepares, transactions', async () => {
   const sql = postgres({
     host: '127.0.0.1',

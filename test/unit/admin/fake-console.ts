@@ -12,6 +12,7 @@ import type {
   ServerRow,
 } from '../../../src/control/port.ts';
 import { CommandError } from '../../../src/control/port.ts';
+import { clusterRow, nodeRow } from '../../support/fake-clusters.ts';
 
 export const VERSION = 'PgBouncer 1.26.0 (pgconcierge 0.1.0)';
 
@@ -39,7 +40,14 @@ const SOCKET = {
 } as const;
 
 export const CLIENT: ClientRow = { ...SOCKET, state: 'waiting' };
-export const SERVER: ServerRow = { ...SOCKET, id: 8, ptr: '0x55d0000008', state: 'login', closeNeeded: true };
+export const SERVER: ServerRow = {
+  ...SOCKET,
+  id: 8,
+  ptr: '0x55d0000008',
+  state: 'login',
+  closeNeeded: true,
+  node: 'pg1',
+};
 
 /** Every counter has its own value, so that a swapped column shows. */
 export function counters(base: number): Counters {
@@ -170,6 +178,21 @@ export function fakePort(
     reconnect: note('reconnect'),
     waitClose: wait('waitClose'),
     shutdown: note('shutdown'),
+    nodes: () => [nodeRow('pg1', { state: 'primary' }), nodeRow('pg2')],
+    clusters: () => [clusterRow('main')],
+    routes: () => [],
+    learned: () => [],
+    shadow: () => [],
+    decisions: () => [],
+    explainRoute: (sql, name) => {
+      calls.push(`explainRoute ${name} ${sql}`);
+      return [{ item: 'class', value: 'read' }];
+    },
+    detach: note('detach'),
+    attach: note('attach'),
+    drain: wait('drain'),
+    setWeight: note('setWeight'),
+    redetect: wait('redetect'),
     ...changes,
   };
 }

@@ -34,6 +34,13 @@ const TEXTS = [
   "'",
   '"a" b',
   'SHOW DateStyle',
+  'SHOW NODES',
+  'DRAIN pg1',
+  'DRAIN $1; SHOW CLUSTER',
+  'SET WEIGHT pg1 $1',
+  'REDETECT',
+  'EXPLAIN ROUTE $1',
+  "EXPLAIN ROUTE FOR app SELECT $$a'; $1",
 ];
 const text = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom(...TEXTS) },

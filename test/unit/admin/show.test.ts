@@ -59,7 +59,7 @@ test('SHOW CLIENTS and SHOW SERVERS rows', () => {
     '7',
   ]);
   const server = rowOf('SHOW SERVERS');
-  assert.deepEqual([server[0], server[4], server[13], server[20]], ['S', 'new', '1', '8']);
+  assert.deepEqual([server[0], server[4], server[13], server[20], server[21]], ['S', 'new', '1', '8', 'pg1']);
   const socket = rowOf('SHOW SOCKETS');
   assert.deepEqual(socket.slice(21), ['11', '0', '0', '0', '22', '11', '22']);
   assert.equal(socket[4], 'cl_waiting');
@@ -111,10 +111,11 @@ test('SHOW POOLS, PEERS, PEER_POOLS put each value into its column', () => {
     maxwaitUs: 12_000_013,
     poolMode: 'transaction',
     loadBalanceHosts: null,
+    node: 'pg2',
   };
   assert.equal(
     ask('SHOW POOLS', { port: { pools: () => [pool] } })[1],
-    'D app|alice|1|2|3|4|5|6|7|8|9|10|11|12|13|transaction|NULL',
+    'D app|alice|1|2|3|4|5|6|7|8|9|10|11|12|13|transaction|NULL|pg2',
   );
   const peers = () => [{ peerId: 2, host: 'h', port: 6432, poolSize: 5 }];
   assert.equal(ask('SHOW PEERS', { port: { peers } })[1], 'D 2|h|6432|5');
@@ -218,6 +219,7 @@ test('SHOW HELP is a notice', () => {
       '\n\tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE' +
       '\n\tSHOW DNS_HOSTS|DNS_ZONES' +
       '\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS' +
+      '\n\tSHOW NODES|POOL_NODES|CLUSTERS|CLUSTER|ROUTES|LEARNED|SHADOW' +
       '\n\tSET key = arg' +
       '\n\tRELOAD' +
       '\n\tPAUSE [<db>]' +
@@ -231,6 +233,12 @@ test('SHOW HELP is a notice', () => {
       '\n\tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS' +
       '\n\tWAIT_CLOSE [<db>]' +
       '\n\tPAUSE [<db>] TIMEOUT <seconds>' +
+      '\n\tDETACH <node>' +
+      '\n\tATTACH <node>' +
+      '\n\tDRAIN <node>' +
+      '\n\tREDETECT [<cluster>]' +
+      '\n\tSET WEIGHT <node> <weight>' +
+      '\n\tEXPLAIN ROUTE [FOR <db>] <sql>' +
       '\n\tSHOW HELP <view>',
   );
 });

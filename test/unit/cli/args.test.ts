@@ -111,3 +111,15 @@ test('the version is that of package.json', () => {
   );
   assert.equal((manifest as { version: string }).version, VERSION);
 });
+
+test('check FILE', () => {
+  assert.deepEqual(parse('check', 'f.ini'), { kind: 'check', file: 'f.ini' });
+  assert.deepEqual(parse('check', '--', '-f'), { kind: 'check', file: '-f' });
+  assert.deepEqual(parse('check'), mistake('no configuration file specified'));
+  assert.deepEqual(parse('check', 'a', 'b'), mistake('too many command-line arguments (first is "b")'));
+  for (const option of ['-d', '-q', '-v', '-ubob', '--check']) {
+    assert.deepEqual(parse('check', option, 'f.ini'), mistake('check takes no options'), option);
+  }
+  assert.deepEqual(parse('check', '--help'), parse('--help'));
+  assert.deepEqual(parse('./check'), { ...run, file: './check' });
+});

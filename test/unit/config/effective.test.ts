@@ -106,3 +106,26 @@ test('auth_query', (t) => {
   assert.deepEqual([general.user, general.dbname], ['ga', null]);
   assert.match(general.query, /pg_authid/);
 });
+
+test('pool_mode: databases of a cluster pool by transaction unless somebody says otherwise', (t) => {
+  const mode = (main: string, entry: string, user = 'nobody'): string => {
+    const config = loaded(
+      t,
+      `[pgbouncer]\n${main}\n[clusters]\nc =\n[nodes]\nn = cluster=c\n[databases]\nd = ${entry}\n[users]\nalice = pool_mode=statement\n`,
+    );
+    return effective.effectivePoolMode(config, db(config, 'd'), user);
+  };
+  assert.equal(mode('', 'host=x'), 'session');
+  assert.equal(mode('', 'cluster=c'), 'transaction');
+  assert.equal(mode('', 'host=x,y route=auto'), 'transaction');
+  assert.equal(mode('pool_mode = session', 'cluster=c'), 'session', 'written is more than the default');
+  assert.equal(mode('pool_mode = statement', 'cluster=c'), 'statement');
+  assert.equal(mode('', 'cluster=c pool_mode=session'), 'session');
+  assert.equal(mode('pool_mode = session', 'cluster=c', 'alice'), 'statement');
+  assert.equal(mode('[pgbouncer]', 'cluster=c'), 'transaction');
+  assert.equal(
+    mode('pool_mode = session\n[pgbouncer]', 'cluster=c'),
+    'transaction',
+    'a second header resets',
+  );
+});

@@ -37,6 +37,19 @@ report = pool_mode=session pool_size=3 reserve_pool_size=1 max_user_connections=
   );
   assert.deepEqual(rest, {
     name: 'app',
+    cluster: null,
+    route: null,
+    readConsistency: null,
+    staleRead: null,
+    staleReadWaitMs: null,
+    balance: null,
+    readFromPrimary: null,
+    writeFunctions: null,
+    readFunctions: null,
+    maxLagMs: null,
+    maxLagBytes: null,
+    routeShadow: null,
+    primaryWaitTimeoutMs: null,
     hosts: ['10.0.0.1', '10.0.0.2'],
     port: 5433,
     dbname: 'real',
@@ -70,6 +83,7 @@ report = pool_mode=session pool_size=3 reserve_pool_size=1 max_user_connections=
   assert.match(userAt, /f\.ini:8$/);
   assert.deepEqual(report, {
     name: 'report',
+    route: null,
     poolMode: 'session',
     poolSize: 3,
     reservePoolSize: 1,

@@ -1,5 +1,6 @@
 /** SET, and what a RELOAD changes. */
 import assert from 'node:assert/strict';
+import { chmodSync } from 'node:fs';
 import { test } from 'node:test';
 import type { Config } from '../../../src/config/config.ts';
 import {
@@ -9,7 +10,7 @@ import {
   setOption,
   showConfig,
 } from '../../../src/config/show.ts';
-import { loaded } from './fixture.ts';
+import { files, loaded } from './fixture.ts';
 
 const value = (config: Config, key: string): string | null | undefined =>
   showConfig(config).find((row) => row.key === key)?.value;
@@ -100,6 +101,77 @@ test('the difference of two configurations', (t) => {
   assert.deepEqual(diffConfig(next, next).databases, { added: [], removed: [], changed: [] });
 });
 
+const CLUSTERS = `[pgbouncer]
+[clusters]
+same =
+tuned = max_lag=1
+gone =
+[nodes]
+n = cluster=same host=a
+m = cluster=tuned host=a
+g = cluster=gone host=a
+`;
+
+test('changes of clusters, nodes and rules', (t) => {
+  const rules = (text: string): string => `[routes]\n${text}`;
+  const old = loaded(
+    t,
+    `${CLUSTERS}${rules('a = application_name=a route=auto\nb = application_name=b route=auto\nc = application_name=c route=auto\n')}`,
+  );
+  const next = loaded(
+    t,
+    `[pgbouncer]
+[clusters]
+same =
+tuned = max_lag=2
+new =
+[nodes]
+n = cluster=same host=b
+m = cluster=tuned host=a
+o = cluster=new host=a
+${rules('b = application_name=b route=auto\na = application_name=a route=auto\nc = application_name=C route=auto\n')}`,
+  );
+  const diff = diffConfig(old, next);
+  assert.deepEqual(diff.clusters, { added: ['new'], removed: ['gone'], changed: ['tuned'] });
+  assert.deepEqual(diff.nodes, { added: ['o'], removed: ['g'], changed: ['n'] });
+  assert.deepEqual(diff.routes, { added: [], removed: [], changed: ['b', 'a', 'c'] });
+  const nothing = { added: [], removed: [], changed: [] };
+  const same = diffConfig(next, next);
+  assert.deepEqual([same.clusters, same.nodes, same.routes], [nothing, nothing, nothing]);
+});
+
+test('the password of the check user is never shown', (t) => {
+  const config = loaded(t, '[pgbouncer]\ncheck_password = s3cret\n');
+  assert.equal(config.settings.checkPassword, 's3cret');
+  assert.equal(value(config, 'check_password'), '********');
+  assert.equal(value(loaded(t, '[pgbouncer]\n'), 'check_password'), null);
+  const next = set(config, 'check_password', 'other');
+  assert.equal(next.settings.checkPassword, 'other');
+  assert.doesNotMatch(JSON.stringify(showConfig(next)), /s3cret|other/);
+});
+
+test('SET of pool_mode counts as written, for clusters too; SET of a passfile reads it', (t) => {
+  const config = loaded(t, '[pgbouncer]\n');
+  assert.equal(config.hasPoolMode, false);
+  assert.equal(set(config, 'max_lag', '1').hasPoolMode, false);
+  assert.equal(set(config, 'pool_mode', 'session').hasPoolMode, true);
+  assert.match(setOption(config, 'passfile', '/nonexistent/x').error ?? '', /^could not open passfile/);
+  const path = files(t).write('pass', '*:*:*:u:p\n');
+  chmodSync(path, 0o600);
+  assert.equal(set(config, 'passfile', path).passfiles.get(path)?.[0]?.password, 'p');
+  assert.equal(set(config, 'passfile', '').passfiles.size, 0);
+});
+
+test('units and lists are shown in one form, lists of functions as written', (t) => {
+  const config = loaded(
+    t,
+    '[pgbouncer]\nmax_lag = 2min\nmax_lag_bytes = 2048kB\nwrite_functions = a,  "^b,c"\n',
+  );
+  assert.equal(value(config, 'max_lag'), '120');
+  assert.equal(value(config, 'max_lag_bytes'), '2MB');
+  assert.equal(value(config, 'write_functions'), 'a,  "^b,c"');
+});
+
 test('changed secrets are found, an empty one too', (t) => {
   const old = loaded(t, '[pgbouncer]\n');
   const before = {
@@ -156,4 +228,29 @@ test('which changes of a database need new servers', (t) => {
     true,
     'a new password must be proven by a login',
   );
+});
+
+test('of a database of a cluster only the cluster is its place', (t) => {
+  const entry = (text: string) => {
+    const found = loaded(t, `${CLUSTERS}[databases]\nd = ${text}\n`).databases.get('d');
+    assert.ok(found);
+    return found;
+  };
+  const base = entry('cluster=same');
+  for (const text of ['cluster=tuned', 'host=a', 'host=a route=auto', 'cluster=same dbname=x']) {
+    assert.equal(databaseNeedsReconnect(base, entry(text)), true, text);
+  }
+  for (const text of [
+    'cluster=same',
+    'cluster=same route=replica',
+    'cluster=same balance=fastest max_lag=3',
+  ]) {
+    assert.equal(databaseNeedsReconnect(base, entry(text)), false, text);
+  }
+  assert.equal(
+    databaseNeedsReconnect(entry('host=a route=auto'), entry('host=a,b route=auto port=1')),
+    false,
+    'the pools follow its nodes',
+  );
+  assert.equal(databaseNeedsReconnect(entry('host=a'), entry('host=a route=auto')), true);
 });

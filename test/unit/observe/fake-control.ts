@@ -10,6 +10,7 @@ import type {
   UserRow,
 } from '../../../src/control/port.ts';
 import { Histogram } from '../../../src/util/histogram.ts';
+import { FakeClusters } from '../../support/fake-clusters.ts';
 
 export function counters(values: Partial<Counters> = {}): Counters {
   return {
@@ -47,6 +48,7 @@ export function poolRow(database: string, user: string, values: Partial<PoolRow>
     maxwaitUs: 0,
     poolMode: 'transaction',
     loadBalanceHosts: null,
+    node: '',
     ...values,
   };
 }
@@ -106,7 +108,7 @@ const refuse = (): never => {
   throw new Error('metrics and HTTP give no commands');
 };
 
-export class FakeControl implements ControlPort {
+export class FakeControl extends FakeClusters implements ControlPort {
   poolRows: PoolRow[] = [];
   databaseRows: DatabaseRow[] = [];
   userRows: UserRow[] = [];

@@ -248,6 +248,14 @@ test('pools above the bound are summed under _other', async () => {
     poolRow(name, 'u', { clActive: 1, svIdle: 2, maxwaitUs: i * 1e6 }),
   );
   control.metricsRows = names.map((name, i) => metricsRow(name, 'u', { xacts: i }, [100, 200]));
+  control.shadowRows = names.map((database, i) => ({
+    database,
+    units: i,
+    reads: 0,
+    wouldReplica: 0,
+    wouldStale: 0,
+    writes: 0,
+  }));
   const got = await scrape();
   for (const metric of METRICS.filter(({ labels }) => labels.includes('database'))) {
     const shown = got.get(metric.name)?.samples.map((sample) => sample.labels.get('database'));
@@ -263,6 +271,28 @@ test('pools above the bound are summed under _other', async () => {
   assert.equal(sampleValue(got, 'pgconcierge_queue_wait_seconds_count', OTHER), 14);
   assert.equal(sampleValue(got, 'pgconcierge_database_pool_size', { database: '_other' }), 140);
   assert.equal(sampleValue(got, 'pgconcierge_database_paused', { database: '_other' }), 1);
+  assert.equal(sampleValue(got, 'pgconcierge_shadow_units_total', { database: '_other' }), 42);
+});
+
+test('a pair with pools on several nodes has one series: the sum, by name and under _other', async () => {
+  const { control, scrape } = bench(1);
+  const rows = (more: number): void => {
+    control.metricsRows = [
+      metricsRow('a', 'b', { xacts: 1 }, [20]),
+      metricsRow('a', 'b', { xacts: 10 + more }, [20]),
+      metricsRow('c', 'd', { xacts: 100 }),
+      metricsRow('c', 'd', { xacts: 1000 + more }),
+    ];
+  };
+  rows(0);
+  const first = await scrape();
+  assert.equal(sampleValue(first, 'pgconcierge_transactions_total', AB), 11);
+  assert.equal(first.get('pgconcierge_transactions_total')?.samples.length, 2);
+  assert.equal(sampleValue(first, 'pgconcierge_queue_wait_seconds_count', AB), 2);
+  rows(5);
+  const second = await scrape();
+  assert.equal(sampleValue(second, 'pgconcierge_transactions_total', AB), 16);
+  assert.equal(sampleValue(second, 'pgconcierge_transactions_total', OTHER), 1105);
 });
 
 test('_other never goes down: not when its pools go away, start anew, or a place becomes free', async () => {

@@ -1,0 +1,339 @@
+/**
+ * Routing of one client of a cluster's database: what it has written (freshness), its session's own route, the unit
+ * that is being placed or runs, and the end of that unit. What a unit is and where it goes is unit-router.ts; how it
+ * waits for a node is here.
+ */
+import type { Pool } from '../pool/pool.ts';
+import type { Verdict } from '../routing/classifier.ts';
+import { type Reason, reasonId } from '../routing/reasons.ts';
+import type { RoutedNode } from '../routing/routed-node.ts';
+import type { ServerConnection } from '../server/server-connection.ts';
+import type { CachedFacts } from '../sql/fact-cache.ts';
+import type { ErrorFields } from '../wire/backend.ts';
+import * as c from '../wire/codes.ts';
+import { HeldBytes } from '../wire/held-bytes.ts';
+import type { Client } from './client.ts';
+import type { RouteDesk } from './route-desk.ts';
+
+/** Where a unit may run. */
+export const TO_PRIMARY = 0;
+export const TO_REPLICA = 1;
+export const TO_NODE = 2;
+
+/** The client's transaction block while it has no server. */
+export const NO_BLOCK = 0;
+/** BEGIN has been answered, no server has it yet. */
+export const BLOCK_DEFERRED = 1;
+/** Refused until ROLLBACK: no server is in it. */
+export const BLOCK_FAILED = 2;
+
+/** What a client without a server waits for in the hall of its pools. */
+export type HoldReason = '' | 'primary' | 'node' | 'fresh' | 'pause' | 'sample';
+
+const RETRIED = reasonId('retried');
+const NODE_LOST = reasonId('node lost');
+const NOT_FRESH = reasonId('not fresh');
+const WAITED = reasonId('waited for a fresh replica');
+const HINT_NODE = reasonId('hint node');
+
+export class ClientRouting {
+  readonly client: Client;
+  desk: RouteDesk;
+  /** SET pgconcierge.route; null = the desk's. */
+  sessionRoute: 'auto' | 'primary' | 'replica' | null = null;
+  /** Freshness mark of its last write, and the LSN that marks of before have turned into; 0 = none. */
+  mark = 0;
+  waitLsn = 0;
+  /** Of SET pgconcierge.wait_lsn alone. */
+  handedLsn = 0;
+  block = NO_BLOCK;
+  /** The deferred BEGIN, as a Query message; sent before the block's first statement. */
+  begin: Buffer | null = null;
+  beginVerdict: Verdict | null = null;
+  /** A block's server is gone: what its next statement is told, once. */
+  lostBlock: ErrorFields | null = null;
+
+  // --- the unit that is placed or runs
+  target = TO_PRIMARY;
+  node: RoutedNode | null = null;
+  wantedNode = '';
+  reason: Reason = 0;
+  read = false;
+  changes = false;
+  altersCatalog = false;
+  /** A replica's refusal (25006) sends it again to the primary. */
+  resendable = false;
+  /** What the log of decisions shows, and what is learned. */
+  cached: CachedFacts | null = null;
+  /** Its bytes, while it may be sent again. */
+  readonly unit = new HeldBytes();
+  /** The next unit is the last one again. */
+  again = false;
+  /** Not again to this node. */
+  exclude: RoutedNode | null = null;
+  hold: HoldReason = '';
+  holdUntilMs = 0;
+  #refusal = '';
+  #counted: RoutedNode | null = null;
+  #startedMs = 0;
+  #lost = false;
+
+  constructor(client: Client, desk: RouteDesk) {
+    this.client = client;
+    this.desk = desk;
+  }
+
+  /** A new unit: nothing of the last one counts any more. */
+  fresh(): void {
+    this.node = null;
+    this.exclude = null;
+    this.wantedNode = '';
+    this.resendable = false;
+    this.cached = null;
+    this.altersCatalog = false;
+    this.#refusal = '';
+    this.#lost = false;
+    this.unit.length = 0;
+  }
+
+  /** LSN that a replica must have replayed for this client's next read; Infinity = not known yet. */
+  bound(): number {
+    const { settings, shared } = this.desk;
+    const { readConsistency } = settings;
+    if (readConsistency === 'eventual') return this.handedLsn;
+    this.waitLsn = Math.max(this.waitLsn, this.#resolve(this));
+    let bound = this.mark > 0 ? Number.POSITIVE_INFINITY : Math.max(this.waitLsn, this.handedLsn);
+    if (readConsistency === 'database') {
+      shared.waitLsn = Math.max(shared.waitLsn, this.#resolve(shared));
+      bound = Math.max(bound, shared.mark > 0 ? Number.POSITIVE_INFINITY : shared.waitLsn);
+    }
+    return bound;
+  }
+
+  /** SET pgconcierge.wait_lsn: 0 = nothing any more but what the client has written itself. */
+  setWaitLsn(lsn: number): void {
+    this.handedLsn = lsn;
+  }
+
+  /** Turns a mark into its LSN once that is known: one look-up per write, not per read. */
+  #resolve(holder: { mark: number }): number {
+    if (holder.mark === 0) return 0;
+    const lsn = this.desk.shared.runtime.freshness.boundOf(holder.mark);
+    if (lsn === Number.POSITIVE_INFINITY) return 0;
+    holder.mark = 0;
+    return lsn;
+  }
+
+  /** The pool for the unit; the hall while there is no node for it (`hold` says why). */
+  place(nowMs: number): Pool {
+    const hall = (this.client.pool as Pool).hall;
+    const { pools } = this.client.registry;
+    this.hold = '';
+    if (hall.database.paused) return this.#hold(hall, 'pause', nowMs, 0);
+    const node = this.#choose(nowMs);
+    if (node === null)
+      return this.#hold(
+        hall,
+        this.hold === '' ? 'primary' : this.hold,
+        nowMs,
+        this.desk.settings.primaryWaitTimeoutMs,
+      );
+    this.node = node;
+    return pools.poolOn(hall, node.view);
+  }
+
+  #choose(nowMs: number): RoutedNode | null {
+    const { runtime, chooser } = this.desk.shared;
+    if (this.target === TO_PRIMARY) return runtime.primary;
+    if (this.target === TO_NODE) {
+      const node = runtime.nodes.get(this.wantedNode);
+      const state = node?.view.state;
+      if (state === 'primary' || state === 'replica' || state === 'lagging') return node ?? null;
+      this.hold = 'node';
+      return null;
+    }
+    const bound = this.bound();
+    const node = chooser.choose(bound, nowMs, this.exclude);
+    if (chooser.stale) this.desk.source.wantSamples(runtime.name);
+    if (node === null) {
+      this.hold = 'node';
+      return null;
+    }
+    if (chooser.reason === NOT_FRESH && this.desk.settings.staleRead === 'wait') {
+      const limit = this.desk.settings.staleReadWaitMs;
+      if (this.holdUntilMs === 0 && limit > 0) this.holdUntilMs = nowMs + limit;
+      if (nowMs < this.holdUntilMs) {
+        this.hold = 'fresh';
+        return null;
+      }
+    }
+    if (this.reason !== RETRIED && this.reason !== NODE_LOST && this.read) {
+      const waited = this.holdUntilMs > 0 && chooser.reason !== NOT_FRESH;
+      if (this.resendable) this.reason = waited ? WAITED : chooser.reason;
+    }
+    return node;
+  }
+
+  #hold(hall: Pool, why: HoldReason, nowMs: number, limitMs: number): Pool {
+    this.hold = why;
+    this.node = null;
+    if (why !== 'fresh' && why !== 'pause' && this.holdUntilMs === 0 && limitMs > 0)
+      this.holdUntilMs = nowMs + limitMs;
+    return hall;
+  }
+
+  /** SHOW pgconcierge.lsn waits for the sample that bounds the last write. */
+  awaitSample(nowMs: number): void {
+    this.hold = 'sample';
+    this.target = TO_PRIMARY;
+    if (this.holdUntilMs === 0)
+      this.holdUntilMs = nowMs + Math.max(this.desk.settings.primaryWaitTimeoutMs, 1);
+  }
+
+  /** A server of `node` is linked: the unit is counted there, and its reply is watched if it may be sent again. */
+  onLinked(server: ServerConnection, nowMs: number): void {
+    const { node, client } = this;
+    this.hold = '';
+    this.holdUntilMs = 0;
+    if (node === null) return;
+    this.#counted = node;
+    this.#startedMs = nowMs;
+    node.begin(nowMs, this.read, this.reason);
+    const { shared, log } = this.desk;
+    log.note(
+      client.registry.clock.wall(),
+      client.id,
+      shared.dbname,
+      client.userName,
+      this.cached?.normalised.text ?? '',
+      this.read,
+      this.reason,
+      node.name,
+      this.again,
+    );
+    this.again = false;
+    const { guard } = server.replies;
+    if (this.onReplica) {
+      guard.survivor = client.pool?.limits.mode !== 'session';
+      if (this.unit.length > 0) guard.begin(this.resendable);
+    }
+  }
+
+  /** The unit runs on a node that is not the primary: its client outlives that node. */
+  get onReplica(): boolean {
+    return this.node !== null && this.node !== this.desk.shared.runtime.primary;
+  }
+
+  /** Nothing is owed any more and the server goes back. `ok` = some of it was committed. */
+  onUnitEnd(server: ServerConnection, nowMs: number): void {
+    this.#uncount(nowMs);
+    this.endBlock(false);
+    const { committed } = server.replies;
+    if (this.changes && committed) this.noteWrite();
+    if (this.altersCatalog && committed) {
+      const { shared, source } = this.desk;
+      source.wantCatalog(shared.runtime.name, shared.dbname, true);
+    }
+    if (this.#refusal === '' || !committed || this.cached === null) return;
+    // the primary has done what the replica refused
+    this.#learn(this.#refusal);
+  }
+
+  /** The client may have written: its next reads wait for the next sample. */
+  noteWrite(): void {
+    const { shared, source } = this.desk;
+    this.mark = shared.runtime.freshness.mark();
+    shared.mark = this.mark;
+    source.wantSamples(shared.runtime.name);
+  }
+
+  /**
+   * The replica has refused the unit (and done nothing): it will be sent again to the primary. Called at the
+   * ReadyForQuery that nobody sees.
+   */
+  onRefused(sqlstate: string, nowMs: number): void {
+    this.#uncount(nowMs);
+    if (sqlstate === '25006') this.#learn(sqlstate);
+    else if (sqlstate !== '40001') this.#refusal = sqlstate;
+    this.target = TO_PRIMARY;
+    this.reason = RETRIED;
+    this.read = false;
+    this.changes = true;
+    this.resendable = false;
+    this.again = true;
+  }
+
+  /** The unit's node was lost before the client has seen anything of the reply: once more, elsewhere. */
+  mayGoElsewhere(): boolean {
+    if (this.#lost || this.unit.length === 0 || this.target !== TO_REPLICA) return false;
+    this.#lost = true;
+    this.exclude = this.node;
+    this.reason = NODE_LOST;
+    this.again = true;
+    return true;
+  }
+
+  /** The block that ran on a server is over (or lives on as a failed one, until the client ends it). */
+  endBlock(failed: boolean): void {
+    this.block = failed ? BLOCK_FAILED : NO_BLOCK;
+    this.begin = null;
+    this.beginVerdict = null;
+    this.unit.length = 0;
+  }
+
+  onServerLost(): void {
+    this.#counted?.aborted();
+    this.#counted = null;
+    // what it did before the end is not known
+    if (this.changes) this.noteWrite();
+  }
+
+  #uncount(nowMs: number): void {
+    this.#counted?.end(nowMs, (nowMs - this.#startedMs) * 1000);
+    this.#counted = null;
+  }
+
+  #learn(sqlstate: string): void {
+    const { shared } = this.desk;
+    if (this.cached === null) return;
+    shared.runtime.learned.learn(
+      shared.runtime.name,
+      shared.dbname,
+      this.cached,
+      sqlstate,
+      this.client.registry.clock.wall(),
+    );
+  }
+
+  /** The status that the client's last ReadyForQuery would say, without a server. */
+  get idleStatus(): number {
+    return this.block === BLOCK_DEFERRED ? c.TX_BLOCK : this.block === BLOCK_FAILED ? c.TX_FAILED : c.TX_IDLE;
+  }
+
+  /** The node that the unit asks for cannot be waited for. */
+  get unknownNode(): boolean {
+    const state = this.desk.shared.runtime.nodes.get(this.wantedNode)?.view.state;
+    return state !== 'primary' && state !== 'replica' && state !== 'lagging';
+  }
+
+  /** Why the unit did not get a node in time, as people should read it. */
+  holdText(): string {
+    const { runtime } = this.desk.shared;
+    const { view } = runtime;
+    if (this.target === TO_NODE && this.reason === HINT_NODE) {
+      const node = runtime.nodes.get(this.wantedNode);
+      return node === undefined
+        ? `there is no node "${this.wantedNode}" in cluster "${runtime.name}"`
+        : `node "${this.wantedNode}" is ${node.view.state}`;
+    }
+    if (this.target === TO_REPLICA) return `no replica available in cluster "${runtime.name}"`;
+    const since =
+      view === null || view.noPrimarySinceAt === 0 ? '' : ` since ${clockTime(view.noPrimarySinceAt)}`;
+    return `no primary available in cluster "${runtime.name}"${since}`;
+  }
+}
+
+/** hh:mm:ss, local time. */
+function clockTime(at: number): string {
+  return new Date(at).toTimeString().slice(0, 8);
+}

@@ -1,0 +1,134 @@
+/**
+ * What the clients of one database share for routing: classifier, chooser, the database's own freshness mark. One
+ * RouteDesk for each way of routing in it (a user or an application may have a `route` of its own).
+ */
+import type { RoutingSettings } from '../config/effective-routing.ts';
+import type { Config } from '../config/load.ts';
+import { routeOf, routingSettings } from '../config/resolve-clusters.ts';
+import type { Route } from '../config/types.ts';
+import type { ClusterSource } from '../control/cluster-port.ts';
+import type { Database } from '../pool/database.ts';
+import { ReadChooser } from '../routing/choose.ts';
+import { Classifier } from '../routing/classifier.ts';
+import type { ClusterRuntime } from '../routing/cluster-runtime.ts';
+import { type Reason, reasonId } from '../routing/reasons.ts';
+import { type RouteLog, Shadow } from '../routing/route-log.ts';
+import type { FactCache } from '../sql/fact-cache.ts';
+
+/** What all clients of a database share. */
+export interface DatabaseRouting {
+  readonly runtime: ClusterRuntime;
+  readonly dbname: string;
+  readonly classifier: Classifier;
+  readonly chooser: ReadChooser;
+  readonly shadow: Shadow;
+  /** read_consistency = database: freshness mark of the last write, whoever's. */
+  mark: number;
+  /** The LSN that marks of before have turned into. */
+  waitLsn: number;
+}
+
+export interface RouteDesk {
+  readonly source: ClusterSource;
+  readonly log: RouteLog;
+  readonly shared: DatabaseRouting;
+  readonly settings: RoutingSettings;
+  readonly route: Route;
+  /** Why, for a route that is not auto. */
+  readonly reason: Reason;
+}
+
+export interface RouteDesksDeps {
+  readonly config: () => Config;
+  readonly runtime: (cluster: string) => ClusterRuntime | null;
+  readonly facts: FactCache;
+  readonly source: ClusterSource;
+  readonly log: RouteLog;
+}
+
+const BY_ENTRY: Readonly<Record<Route, Reason>> = {
+  auto: reasonId('balanced'),
+  primary: reasonId('route=primary'),
+  replica: reasonId('route=replica'),
+};
+
+export class RouteDesks {
+  readonly source: ClusterSource;
+  readonly log: RouteLog;
+  readonly #deps: RouteDesksDeps;
+  readonly #shared = new Map<string, DatabaseRouting>();
+  readonly #desks = new Map<string, RouteDesk>();
+  /** Freshness marks of databases, kept over RELOADs. */
+  readonly #marks = new Map<string, { readonly mark: number; readonly waitLsn: number }>();
+
+  constructor(deps: RouteDesksDeps) {
+    this.#deps = deps;
+    this.source = deps.source;
+    this.log = deps.log;
+  }
+
+  /** Databases that are routed, by name. */
+  get databases(): ReadonlyMap<string, DatabaseRouting> {
+    return this.#shared;
+  }
+
+  /** The desk of a client; null = its database is a plain entry. `user` = the client's own name. */
+  deskFor(database: Database, user: string, applicationName: string): RouteDesk | null {
+    const shared = this.sharedOf(database);
+    if (shared === null) return null;
+    const config = this.#deps.config();
+    const settings = routingSettings(config, database.entry, user);
+    const route = routeOf(config, database.entry, user, applicationName);
+    const rule = route !== routeOf(config, database.entry, user);
+    const key = `${database.name}\0${user}\0${route}\0${rule}`;
+    let desk = this.#desks.get(key);
+    if (desk === undefined) {
+      const reason = rule ? reasonId('route rule') : BY_ENTRY[route];
+      desk = { shared, settings, route, reason, source: this.source, log: this.log };
+      this.#desks.set(key, desk);
+    }
+    return desk;
+  }
+
+  /** What the clients of a database share; null = it belongs to no cluster. */
+  sharedOf(database: Database): DatabaseRouting | null {
+    const { cluster, dbname } = database.entry;
+    if (cluster === null) return null;
+    let shared = this.#shared.get(database.name);
+    if (shared === undefined) {
+      const runtime = this.#deps.runtime(cluster);
+      if (runtime === null) return null;
+      const settings = routingSettings(this.#deps.config(), database.entry, '');
+      shared = {
+        runtime,
+        dbname,
+        classifier: new Classifier({
+          cache: this.#deps.facts,
+          writeFunctions: settings.writeFunctions,
+          readFunctions: settings.readFunctions,
+          learned: runtime.learned,
+          cluster,
+          database: dbname,
+        }),
+        chooser: new ReadChooser(runtime, settings),
+        shadow: new Shadow(),
+        mark: this.#marks.get(database.name)?.mark ?? 0,
+        waitLsn: this.#marks.get(database.name)?.waitLsn ?? 0,
+      };
+      this.#shared.set(database.name, shared);
+      this.onShared(shared);
+      this.source.wantCatalog(cluster, dbname, false);
+    }
+    return shared;
+  }
+
+  /** Gives a classifier made just now what is known of its catalog already; set by the worker. */
+  onShared: (shared: DatabaseRouting) => void = () => {};
+
+  /** After RELOAD: function lists, balance and routes may be others. Freshness marks are kept. */
+  forget(): void {
+    this.#desks.clear();
+    for (const [name, { mark, waitLsn }] of this.#shared) this.#marks.set(name, { mark, waitLsn });
+    this.#shared.clear();
+  }
+}
