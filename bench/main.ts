@@ -13,6 +13,7 @@ import { bulkGroup } from './lines/bulk.ts';
 import { idleGroup } from './lines/idle.ts';
 import { instantGroup } from './lines/instant.ts';
 import { churnGroups, selectGroup } from './lines/pgbench-lines.ts';
+import { routeGroup } from './lines/route.ts';
 import { type Backend, startBackend } from './support/backend.ts';
 import { type Bench, type Group, measureLine } from './support/line.ts';
 import { type BenchOptions, parseOptions, USAGE, UsageError } from './support/options.ts';
@@ -24,7 +25,14 @@ const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
 const say = (text: string): void => console.error(text);
 
 function allGroups(options: BenchOptions): Group[] {
-  return [selectGroup(options), ...churnGroups(), bulkGroup(), idleGroup(options), instantGroup()];
+  return [
+    selectGroup(options),
+    ...churnGroups(),
+    bulkGroup(),
+    idleGroup(options),
+    instantGroup(),
+    routeGroup(),
+  ];
 }
 
 function chosen(group: Group, only: readonly string[]): Group {

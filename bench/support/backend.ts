@@ -23,7 +23,8 @@ export interface Backend {
   stop(): Promise<void>;
 }
 
-async function makeUsers(port: number): Promise<string> {
+/** TRUST_USER and SCRAM_USER; returns the secret of the latter. */
+export async function makeUsers(port: number): Promise<string> {
   const connect = { host: '127.0.0.1', port, user: 'postgres' };
   const first = new pg.Client({ ...connect, database: 'postgres' });
   await first.connect();
@@ -43,7 +44,8 @@ async function makeUsers(port: number): Promise<string> {
   }
 }
 
-async function fill(port: number, pgbench: string, scale: number): Promise<void> {
+/** The pgbench tables. */
+export async function fill(port: number, pgbench: string, scale: number): Promise<void> {
   const where = ['-h', '127.0.0.1', '-p', String(port), '-U', TRUST_USER];
   // the report of an initialisation is none: run one transaction after it, which also proves the tables
   await runPgbench(pgbench, [...where, '-i', '-q', '-s', String(scale), DATABASE], 300_000).catch(

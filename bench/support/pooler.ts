@@ -34,6 +34,10 @@ export interface PoolerOptions {
   readonly userlist: readonly string[];
   /** Owned by the server user; the pooler gets a folder in it. */
   readonly scratch: string;
+  /** Connection string of the database entry; default: `backendPort`. */
+  readonly database?: string;
+  /** More sections of the ini file. */
+  readonly sections?: readonly string[];
 }
 
 export interface Pooler {
@@ -74,9 +78,11 @@ export function ownProgram(root: string, version: string): PoolerProgram {
 
 function iniText(program: PoolerProgram, options: PoolerOptions, port: number, userlist: string): string {
   const user = unprivilegedUser();
+  const target = options.database ?? `host=127.0.0.1 port=${options.backendPort} dbname=${DATABASE}`;
   const lines = [
+    ...(options.sections ?? []),
     '[databases]',
-    `${DATABASE} = host=127.0.0.1 port=${options.backendPort} dbname=${DATABASE}`,
+    `${DATABASE} = ${target}`,
     '[pgbouncer]',
     'listen_addr = 127.0.0.1',
     `listen_port = ${port}`,

@@ -2,8 +2,11 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
-export type TargetName = 'direct' | 'pgbouncer' | 'pgconcierge';
-export const TARGET_NAMES: readonly TargetName[] = ['direct', 'pgbouncer', 'pgconcierge'];
+/** `plain` = ourselves with a plain entry, where `pgconcierge` is ourselves with routing. */
+export type TargetName = 'direct' | 'pgbouncer' | 'plain' | 'pgconcierge';
+export const TARGET_NAMES: readonly TargetName[] = ['direct', 'pgbouncer', 'plain', 'pgconcierge'];
+/** Columns of the main table. */
+const COLUMNS: readonly TargetName[] = ['direct', 'pgbouncer', 'pgconcierge'];
 
 export interface Sample {
   readonly value: number;
@@ -62,10 +65,40 @@ function number(value: number | null): string {
 
 const times = (value: number | null): string => (value === null ? 'n/a' : value.toFixed(2));
 
-/** The Markdown table: medians, then our ratios (us / them). */
+function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return [head, head.map((_, i) => (i < 2 ? '---' : '--:')), ...rows]
+    .map((row) => `| ${row.join(' | ')} |`)
+    .join('\n');
+}
+
+/** The Markdown tables: medians, then our ratios (us / them). */
 export function renderTable(lines: readonly LineResult[]): string {
+  const own = lines.filter((line) => line.samples.plain !== undefined);
+  const others = lines.filter((line) => line.samples.plain === undefined);
+  const tables = [others.length > 0 ? mainTable(others) : '', own.length > 0 ? routeTable(own) : ''];
+  return tables.filter((table) => table !== '').join('\n\n');
+}
+
+function routeTable(lines: readonly LineResult[]): string {
+  const rows = lines.map((line) => [
+    line.name,
+    `${line.units.value}; CPU ${line.units.cpu ?? ''}`,
+    number(medianOf(line, 'plain', 'value')),
+    number(medianOf(line, 'pgconcierge', 'value')),
+    times(ratio(line, 'plain', 'value')),
+    number(medianOf(line, 'plain', 'cpu')),
+    number(medianOf(line, 'pgconcierge', 'cpu')),
+    times(ratio(line, 'plain', 'cpu')),
+  ]);
+  return markdown(
+    ['line', 'unit', 'plain', 'auto', 'auto/plain', 'CPU plain', 'CPU auto', 'CPU auto/plain'],
+    rows,
+  );
+}
+
+function mainTable(lines: readonly LineResult[]): string {
   const rows = lines.map((line) => {
-    const values = TARGET_NAMES.map((target) => number(medianOf(line, target, 'value')));
+    const values = COLUMNS.map((target) => number(medianOf(line, target, 'value')));
     const cpu =
       line.units.cpu === null
         ? ['–', '–', '–']
@@ -90,9 +123,7 @@ export function renderTable(lines: readonly LineResult[]): string {
     'CPU us',
     'CPU us/PgB',
   ];
-  return [head, head.map((_, i) => (i < 2 ? '---' : '--:')), ...rows]
-    .map((row) => `| ${row.join(' | ')} |`)
-    .join('\n');
+  return markdown(head, rows);
 }
 
 /** Notes below the table: why a figure is missing. */
@@ -100,6 +131,8 @@ export function renderNotes(lines: readonly LineResult[]): string[] {
   const reasons = new Map<string, string[]>();
   for (const line of lines) {
     for (const [target, why] of Object.entries(line.absent)) {
+      // the routing lines compare us with ourselves, the others have no plain side
+      if (target === 'plain' ? !line.name.startsWith('route') : line.name.startsWith('route')) continue;
       const key = `${target}: ${why}`;
       reasons.set(key, [...(reasons.get(key) ?? []), line.name]);
     }

@@ -66,6 +66,8 @@ export class ClientRegistry {
   logDisconnections: boolean;
   logPoolerErrors: boolean;
   shuttingDown = false;
+  /** Wall time minus monotonic time, ms: the sweep keeps it true. */
+  wallOffset: number;
   /** Clients of cancel requests do not count. */
   logins = 0;
   readonly #deps: ClientRegistryDeps;
@@ -74,6 +76,7 @@ export class ClientRegistry {
     this.pools = pools;
     this.clock = deps.clock;
     this.#deps = deps;
+    this.wallOffset = deps.clock.wall() - deps.clock.now();
     this.config = config;
     this.clientTls = clientTls(config.settings);
     this.maxPacketSize = config.settings.maxPacketSize;
@@ -321,7 +324,7 @@ export class ClientRegistry {
 
   /** Ends all clients of a database, or all; console clients only with `console`. */
   endAll(
-    code: 'databaseRemoved' | 'poolerShuttingDown' | 'serverShuttingDown',
+    code: 'databaseChanged' | 'databaseRemoved' | 'poolerShuttingDown' | 'serverShuttingDown',
     of: (client: Client) => boolean,
   ): void {
     for (const client of [...this.clients]) if (of(client)) client.fail(code);
@@ -330,6 +333,7 @@ export class ClientRegistry {
   /** Timeouts of clients without a server: login and idle. */
   sweep(nowMs: number): void {
     const loginMs = this.config.settings.clientLoginTimeoutMs;
+    this.wallOffset = this.clock.wall() - nowMs;
     for (const client of this.clients) {
       switch (client.phase) {
         case 'startup':

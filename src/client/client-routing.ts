@@ -30,6 +30,8 @@ export const BLOCK_FAILED = 2;
 /** What a client without a server waits for in the hall of its pools. */
 export type HoldReason = '' | 'primary' | 'node' | 'fresh' | 'pause' | 'sample';
 
+/** Bytes of an idle client's buffer for units. */
+const KEPT_BUFFER = 4096;
 const RETRIED = reasonId('retried');
 const NODE_LOST = reasonId('node lost');
 const NOT_FRESH = reasonId('not fresh');
@@ -61,6 +63,11 @@ export class ClientRouting {
   read = false;
   changes = false;
   altersCatalog = false;
+  /** A Bind of the unnamed statement without its Parse: it is on the node that Parsed it last, if anywhere. */
+  wantsUnnamed = false;
+  /** The unit Parses the unnamed statement. */
+  parsesUnnamed = false;
+  unnamedNode: RoutedNode | null = null;
   /** A replica's refusal (25006) sends it again to the primary. */
   resendable = false;
   /** What the log of decisions shows, and what is learned. */
@@ -91,6 +98,8 @@ export class ClientRouting {
     this.resendable = false;
     this.cached = null;
     this.altersCatalog = false;
+    this.wantsUnnamed = false;
+    this.parsesUnnamed = false;
     this.#refusal = '';
     this.#lost = false;
     this.unit.length = 0;
@@ -153,6 +162,10 @@ export class ClientRouting {
       return null;
     }
     const bound = this.bound();
+    if (this.wantsUnnamed && this.unnamedNode !== null && this.exclude === null) {
+      const there = this.unnamedNode;
+      if (there === runtime.primary || chooser.eligible(there, bound, nowMs)) return there;
+    }
     const node = chooser.choose(bound, nowMs, this.exclude);
     if (chooser.stale) this.desk.source.wantSamples(runtime.name);
     if (node === null) {
@@ -197,11 +210,12 @@ export class ClientRouting {
     this.holdUntilMs = 0;
     if (node === null) return;
     this.#counted = node;
+    if (this.parsesUnnamed) this.unnamedNode = node;
     this.#startedMs = nowMs;
     node.begin(nowMs, this.read, this.reason);
     const { shared, log } = this.desk;
     log.note(
-      client.registry.clock.wall(),
+      nowMs + client.registry.wallOffset,
       client.id,
       shared.dbname,
       client.userName,
@@ -229,7 +243,8 @@ export class ClientRouting {
     this.#uncount(nowMs);
     this.endBlock(false);
     const { committed } = server.replies;
-    if (this.changes && committed) this.noteWrite();
+    // still in recovery at its ReadyForQuery: whatever it was, it has written nothing
+    if (this.changes && committed && server.inHotStandby !== true) this.noteWrite();
     if (this.altersCatalog && committed) {
       const { shared, source } = this.desk;
       source.wantCatalog(shared.runtime.name, shared.dbname, true);
@@ -278,7 +293,13 @@ export class ClientRouting {
     this.block = failed ? BLOCK_FAILED : NO_BLOCK;
     this.begin = null;
     this.beginVerdict = null;
-    this.unit.length = 0;
+    this.#dropUnit();
+  }
+
+  /** A small buffer is kept for the next unit. */
+  #dropUnit(): void {
+    if (this.unit.buffer.length > KEPT_BUFFER) this.unit.clear();
+    else this.unit.length = 0;
   }
 
   onServerLost(): void {

@@ -113,6 +113,7 @@ export class UnitRouter {
     if (unsafe !== 0) return this.#unseen(unsafe, end);
     let read = true;
     let changes = false;
+    const runs = batch.executes > 0;
     let reason = BALANCED;
     let first: Verdict | null = null;
     for (let i = 0; i < batch.count; i++) {
@@ -120,7 +121,7 @@ export class UnitRouter {
       if (verdict === null || !verdict.read) {
         if (read) reason = verdict?.reason ?? BATCH;
         read = false;
-        changes = changes || (verdict?.changesData ?? true);
+        changes = changes || (runs && (verdict?.changesData ?? true));
       } else first ??= verdict;
       if (i === 0) first = verdict;
     }
@@ -169,10 +170,16 @@ export class UnitRouter {
     if (item.kind === 'text') {
       this.#text = buffer.latin1Slice(item.from, item.to);
       const verdict = classifier.classify(this.#text);
-      if (item.unnamed) this.#unnamed = verdict;
+      if (item.unnamed) {
+        this.#unnamed = verdict;
+        this.#routing.parsesUnnamed = true;
+      }
       return verdict;
     }
-    if (item.unnamed) return this.#unnamed;
+    if (item.unnamed) {
+      this.#routing.wantsUnnamed = !this.#routing.parsesUnnamed;
+      return this.#unnamed;
+    }
     const name = buffer.latin1Slice(item.from, item.to);
     const statement = this.#client.prepared.find(name);
     // Parsed earlier in this very batch: its text has been judged
@@ -321,7 +328,7 @@ export class UnitRouter {
     const ends = control?.verb === 'commit' || control?.verb === 'rollback' ? control : null;
     if (routing.block === BLOCK_FAILED) {
       if (ends === null || asked === null) return this.#refuse(end, true);
-      routing.block = NO_BLOCK;
+      routing.endBlock(false);
       return this.#answer(asked, { tag: 'ROLLBACK' }, end);
     }
     if (asked === null || verdict === null) return GO;

@@ -1,6 +1,6 @@
 /**
  * When catalogs are loaded: at once when a database is used for the first time or DDL has passed, then every minute; one
- * load at a time for each database, and none that nobody asked for in a long while.
+ * load at a time for each database.
  */
 import type { ClusterSink } from '../control/cluster-port.ts';
 import type { Log } from '../util/log.ts';
@@ -10,8 +10,9 @@ import type { MonitorDeps, MonitorTarget } from './monitor-connection.ts';
 /** A catalog is loaded again after this. */
 const AGE_MS = 60_000;
 const RETRY_MS = 5_000;
-/** Forgotten when nobody has asked for it for this long. */
-const UNUSED_MS = 3_600_000;
+const MAX_RETRY_MS = 60_000;
+/** With a `*` database clients name what they like: so many that could not be loaded are remembered. */
+const MAX_FAILING = 200;
 const TIMEOUT_MS = 30_000;
 
 interface Known {
@@ -19,8 +20,9 @@ interface Known {
   /** Asked for while a load was running: that one may have been too early. */
   again: boolean;
   loadedMs: number;
-  wantedMs: number;
   nextMs: number;
+  /** Grows with every failure in a row. */
+  retryMs: number;
   failure: string;
   /** It was told that there is none. */
   toldNone: boolean;
@@ -58,18 +60,18 @@ export class CatalogDesk {
     const nowMs = this.#deps.clock.now();
     let known = this.#known.get(dbname);
     if (known === undefined) {
+      this.#makeRoom();
       known = {
         running: false,
         again: false,
         loadedMs: 0,
-        wantedMs: nowMs,
         nextMs: nowMs,
+        retryMs: RETRY_MS,
         failure: '',
         toldNone: false,
       };
       this.#known.set(dbname, known);
     }
-    known.wantedMs = nowMs;
     if (fresh) known.nextMs = nowMs;
     if (known.running) known.again ||= fresh;
     else if (known.nextMs <= nowMs) this.#load(dbname, known);
@@ -96,9 +98,15 @@ export class CatalogDesk {
   #sweep(): void {
     const nowMs = this.#deps.clock.now();
     for (const [dbname, known] of this.#known) {
-      if (nowMs - known.wantedMs > UNUSED_MS && !known.running) this.#known.delete(dbname);
-      else if (!known.running && known.nextMs <= nowMs) this.#load(dbname, known);
+      if (!known.running && known.nextMs <= nowMs) this.#load(dbname, known);
     }
+  }
+
+  /** Forgets the oldest of those that never could be loaded, when there are too many. */
+  #makeRoom(): void {
+    const failing = [...this.#known].filter(([, known]) => known.loadedMs === 0 && !known.running);
+    const [oldest] = failing;
+    if (oldest !== undefined && failing.length >= MAX_FAILING) this.#known.delete(oldest[0]);
   }
 
   #load(dbname: string, known: Known): void {
@@ -116,6 +124,7 @@ export class CatalogDesk {
           if (known.failure !== '')
             this.#log.log(`cluster ${this.#cluster}: the catalog of "${dbname}" is known again`);
           known.failure = '';
+          known.retryMs = RETRY_MS;
           known.toldNone = false;
           known.loadedMs = this.#deps.clock.now();
           known.nextMs = known.loadedMs + AGE_MS;
@@ -138,7 +147,8 @@ export class CatalogDesk {
       );
     }
     known.failure = text;
-    known.nextMs = this.#deps.clock.now() + RETRY_MS;
+    known.nextMs = this.#deps.clock.now() + known.retryMs;
+    known.retryMs = Math.min(known.retryMs * 2, MAX_RETRY_MS);
     // an older one stays in use: functions change seldom
     if (known.loadedMs === 0 && !known.toldNone) {
       known.toldNone = true;

@@ -4,6 +4,7 @@
  */
 import type { CatalogFacts, FunctionFact } from '../routing/cluster-view.ts';
 import { CheckError, MonitorConnection, type MonitorDeps, type MonitorTarget } from './monitor-connection.ts';
+import type { Row } from './observe-sql.ts';
 
 /**
  * Any VOLATILE overload counts; a procedure is volatile by nature; an aggregate is what its functions are. A temporary
@@ -49,9 +50,17 @@ SELECT n.nspname, c.relname FROM needs
   JOIN pg_catalog.pg_class c ON c.oid = needs.oid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace`;
 
+const SEQUENCES = `
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'S' AND n.nspname !~ '^pg_temp_'`;
+
 /** A name in the form in which it stands in texts that are decoded byte by byte. */
 function asBytes(name: string | null | undefined): string {
   return Buffer.from(name ?? '', 'utf8').latin1Slice();
+}
+
+function nameOf(row: Row): { schema: string; name: string } {
+  return { schema: asBytes(row[0]), name: asBytes(row[1]) };
 }
 
 /** Loads the facts over a connection of its own. Rejects with CheckError. */
@@ -68,13 +77,13 @@ export async function loadCatalog(
     if (standby[0]?.[0] !== 'f') throw new CheckError('sql', 'the node is in recovery');
     const found = await connection.query(FUNCTIONS, timeoutMs);
     const relations = await connection.query(RELATIONS, timeoutMs);
+    const sequences = await connection.query(SEQUENCES, timeoutMs);
     const functions: FunctionFact[] = found.map((row) => ({
       schema: asBytes(row[0]),
       name: asBytes(row[1]),
       volatile: row[2] !== 'f',
     }));
-    const unlogged = relations.map((row) => ({ schema: asBytes(row[0]), name: asBytes(row[1]) }));
-    return { version, functions, unlogged };
+    return { version, functions, unlogged: relations.map(nameOf), sequences: sequences.map(nameOf) };
   } finally {
     connection.close();
   }

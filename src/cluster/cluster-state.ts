@@ -259,8 +259,8 @@ export class ClusterState {
     const old = this.#nodes.get(told);
     const { name: cluster } = this.settings;
     const events: ClusterEvent[] = [];
-    // nothing is known of it yet, or it is about to be judged
-    if (usable === null && up && old?.state === 'starting') return [];
+    // nothing is known of it yet
+    if (!this.#settled || (usable === null && up && old?.state === 'starting')) return [];
     if (usable !== told && up && (usable === null || old?.state !== 'conflict')) {
       const why = whyDown(old);
       const text = `primary ${told} of cluster ${cluster} is down: ${why}`;

@@ -8,7 +8,9 @@ import { CheckError, type MonitorConnection } from './monitor-connection.ts';
 import type { Row } from './observe-sql.ts';
 
 const TABLE = 'pgconcierge_heartbeat';
-const CREATE = `CREATE TABLE IF NOT EXISTS ${TABLE} (cluster text PRIMARY KEY, beat_at timestamptz NOT NULL)`;
+/** A synchronous standby that is lost must not stop the heartbeat. */
+const LOCAL = 'SET synchronous_commit = local; ';
+const CREATE = `${LOCAL}CREATE TABLE IF NOT EXISTS ${TABLE} (cluster text PRIMARY KEY, beat_at timestamptz NOT NULL)`;
 
 function literal(text: string): string {
   return text.includes('\\')
@@ -94,10 +96,8 @@ export class Heartbeat {
   }
 
   #write(): string {
-    // a lost synchronous standby must not stop it
     return (
-      'SET synchronous_commit = local; ' +
-      `INSERT INTO ${TABLE} (cluster, beat_at) VALUES (${literal(this.#cluster)}, clock_timestamp()) ` +
+      `${LOCAL}INSERT INTO ${TABLE} (cluster, beat_at) VALUES (${literal(this.#cluster)}, clock_timestamp()) ` +
       'ON CONFLICT (cluster) DO UPDATE SET beat_at = excluded.beat_at ' +
       'RETURNING (extract(epoch FROM beat_at) * 1000)::bigint'
     );

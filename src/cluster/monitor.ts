@@ -176,10 +176,14 @@ export class ClusterMonitor {
     const { deps, log } = this.#hooks;
     for (const [known, watched] of this.#nodes) {
       const target = nodes.find((node) => node.name === known);
-      if (target !== undefined && target.host === watched.target.host && target.port === watched.target.port)
+      if (target !== undefined && sameTarget(this.#targetOf(target), watched.check.connection.target))
         continue;
       this.#close(watched);
       this.#nodes.delete(known);
+      if (this.#beatNode === known) {
+        this.#beatConnection?.close();
+        this.#beatConnection = null;
+      }
     }
     for (const target of nodes) {
       const known = this.#nodes.get(target.name);

@@ -30,6 +30,20 @@ export class NodeCheck {
 
   /** One check. Rejects with CheckError. `heartbeat` null = not used. All of it within check_timeout. */
   async ask(settings: ClusterSettings, heartbeat: Heartbeat | null, now: () => number): Promise<CheckAnswer> {
+    try {
+      return await this.#askAll(settings, heartbeat, now);
+    } catch (error) {
+      if (!(error instanceof CheckError) || error.kind !== 'timeout') throw error;
+      // the limit of all queries together, not what was left of it for the last one
+      throw new CheckError('timeout', `no answer within ${settings.checkTimeoutMs / 1000} s`);
+    }
+  }
+
+  async #askAll(
+    settings: ClusterSettings,
+    heartbeat: Heartbeat | null,
+    now: () => number,
+  ): Promise<CheckAnswer> {
     const endMs = now() + settings.checkTimeoutMs;
     const left = (): number => Math.max(1, endMs - now());
     if (this.#level !== 'full' && ++this.#answers >= FULLER_AFTER) {

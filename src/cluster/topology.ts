@@ -120,22 +120,33 @@ function choosePrimary(
     const timeline = timelineOf(node);
     return timeline === 0 || timeline >= memory.timeline;
   });
-  let best = alive.find((node) => node.name === memory.primary) ?? null;
+  const known = alive.find((node) => node.name === memory.primary) ?? null;
+  let best = known;
+  // a timeline that it does not tell any more (rights taken away) is the one it had; who never told any stays
+  let highest = known === null ? -1 : timelineOf(known) || memory.timeline || Number.POSITIVE_INFINITY;
   for (const node of alive) {
     // a node that a person has taken out is not put in by us
-    if (node.detached || node === best) continue;
-    if (best === null || timelineOf(node) > timelineOf(best)) best = node;
+    if (node.detached || node === known || timelineOf(node) <= highest) continue;
+    best = node;
+    highest = timelineOf(node);
   }
   return best;
 }
 
 function conflict(node: NodeRecord, primary: NodeRecord | null, memory: ClusterMemory): Judgement {
+  return { role: 'conflict', why: whyConflict(node, primary, memory), foreign: false, otherTimeline: false };
+}
+
+function whyConflict(node: NodeRecord, primary: NodeRecord | null, memory: ClusterMemory): string {
   const timeline = node.facts?.timeline ?? 0;
-  const why =
-    primary === null
-      ? `it takes writes, but its timeline ${timeline} is older than the last known one (${memory.timeline})`
-      : `it takes writes beside the primary ${primary.name} (timeline ${timeline} and ${memory.timeline})`;
-  return { role: 'conflict', why, foreign: false, otherTimeline: false };
+  if (primary === null) {
+    return `it takes writes, but its timeline ${timeline} is older than the last known one (${memory.timeline})`;
+  }
+  const timelines = `(timeline ${timeline} and ${memory.timeline})`;
+  // as in every switchover: the old primary goes down, and its last answer is all that there is
+  if (node.failures > 0)
+    return `it was primary and does not answer now, the primary is ${primary.name} ${timelines}`;
+  return `it takes writes beside the primary ${primary.name} ${timelines}`;
 }
 
 /** Positions on two timelines cannot be compared: such a replica may have records that the primary never wrote. */

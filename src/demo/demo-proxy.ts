@@ -17,7 +17,9 @@ export interface DemoProxyOptions {
   readonly dir: string;
   readonly port: number;
   readonly httpPort: number;
-  /** [databases]: name → connection string. */
+  /** [clusters], [nodes], [databases]: name → keys. */
+  readonly clusters: Readonly<Record<string, string>>;
+  readonly nodes: Readonly<Record<string, string>>;
   readonly databases: Readonly<Record<string, string>>;
   /** name → password. */
   readonly users: Readonly<Record<string, string>>;
@@ -28,10 +30,19 @@ export interface DemoProxyOptions {
 }
 
 function iniText(options: DemoProxyOptions, userlist: string): string {
-  const databases = Object.entries(options.databases).map(([name, value]) => `${name} = ${value}`);
+  const lines = (entries: Readonly<Record<string, string>>) =>
+    Object.entries(entries)
+      .map(([name, keys]) => `${name} = ${keys}`)
+      .join('\n');
   return `; written by the demo; removed when it ends
+[clusters]
+${lines(options.clusters)}
+
+[nodes]
+${lines(options.nodes)}
+
 [databases]
-${databases.join('\n')}
+${lines(options.databases)}
 
 [pgbouncer]
 listen_addr = 127.0.0.1

@@ -5,26 +5,35 @@
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { userInfo } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { FatalError } from '../util/fatal-error.ts';
+import { type ClusterCounts, fetchCounts } from './cluster-metrics.ts';
 import { DemoProxy } from './demo-proxy.ts';
 import { freePortFrom } from './free-port.ts';
 import { unguardDir } from './guard.ts';
+import { guideLines } from './guide.ts';
+import { takeMoves } from './moves.ts';
 import { findPostgres } from './postgres-binaries.ts';
 import { PostgresCluster } from './postgres-cluster.ts';
 import { makeScratchDir } from './run-as.ts';
-import { APP_DATABASE, APP_PASSWORD, APP_USER, createSampleData } from './sample-data.ts';
-import { runTraffic } from './traffic.ts';
+import { APP_DATABASE, APP_PASSWORD, APP_USER, createSampleData, MONITOR_USER } from './sample-data.ts';
+import { newTraffic, runTraffic } from './traffic.ts';
+import { reportTraffic, TRAFFIC_LEGEND } from './traffic-report.ts';
 
 const HELP = `The demo starts PostgreSQL (a primary and 2 replicas) with pgconcierge in front of it.
 
 Options:
   --port N       port of the proxy (default 6432, or the next free one)
   --http-port N  port of /health and /metrics (default 9127, or the next free one)
-  --traffic      drive a small sample load and print a line every second
+  --traffic      drive a small mixed load and print every second where it goes
   --log          show the whole log of the proxy (default: warnings and worse)
   --help         show this
 `;
+
+const CLUSTER = 'main';
+/** In which the proxy must have found all roles. */
+const KNOWN_MS = 15_000;
 
 interface DemoOptions {
   readonly port: number;
@@ -82,8 +91,10 @@ function systemUser(): string | null {
   } catch {
     return null; // a uid without a name, as containers have
   }
-  const taken = ['postgres', 'pgbouncer', APP_USER];
-  return /^[a-z_][a-z0-9_-]*$/.test(name) && !taken.includes(name) && !/^app_r\d+$/.test(name) ? name : null;
+  const taken = ['postgres', 'pgbouncer', 'pgconcierge', 'template0', 'template1', MONITOR_USER, APP_USER];
+  const usable =
+    /^[a-z_][a-z0-9_-]*$/.test(name) && !taken.includes(name) && !/^(app_r[wo]|pg_.*)$/.test(name);
+  return usable ? name : null;
 }
 
 async function choosePort(what: string, wanted: number): Promise<number> {
@@ -100,44 +111,6 @@ function stopRequested(stop: AbortController): void {
     stop.abort();
   };
   for (const signal of signals) process.on(signal, handler);
-}
-
-interface Guide {
-  readonly port: number;
-  readonly httpPort: number;
-  readonly adminPassword: string;
-  readonly systemUser: string | null;
-  readonly cluster: PostgresCluster;
-  readonly iniPath: string;
-  readonly replicaNames: readonly string[];
-}
-
-function printGuide(guide: Guide): void {
-  const psql = (user: string, password: string, database: string) =>
-    `  psql postgresql://${user}:${password}@127.0.0.1:${guide.port}/${database}`;
-  const nodes = guide.cluster.nodes.map((node) => `${node.name} on ${node.port}`).join(', ');
-  const tables = 'accounts, tellers, branches, history';
-  print('');
-  print(`pgconcierge listens on 127.0.0.1:${guide.port}. Behind it: ${nodes}.`);
-  print('');
-  print(`As the application (tables ${tables}):`);
-  print(psql(APP_USER, APP_PASSWORD, APP_DATABASE));
-  if (guide.systemUser !== null) {
-    print(
-      `  psql -h 127.0.0.1 -p ${guide.port}        # you are ${guide.systemUser}, the password is ${APP_PASSWORD}`,
-    );
-  }
-  print('On the replicas (read only):');
-  for (const name of guide.replicaNames) print(psql(APP_USER, APP_PASSWORD, name));
-  print('On the console (SHOW HELP, SHOW POOLS, PAUSE, RESUME):');
-  print(psql('postgres', guide.adminPassword, 'pgbouncer'));
-  print('Watched from outside:');
-  print(`  curl http://127.0.0.1:${guide.httpPort}/health`);
-  print(`  curl http://127.0.0.1:${guide.httpPort}/metrics`);
-  print(`Its configuration: ${guide.iniPath}`);
-  print('');
-  print('Ctrl-C ends everything and removes it.');
-  print('');
 }
 
 /**
@@ -176,6 +149,21 @@ async function runUntilStopped(options: DemoOptions): Promise<void> {
   }
 }
 
+/** Waits until the proxy has found the roles of all nodes, and says what it found. */
+async function untilKnown(httpPort: number, nodes: number, stop: AbortSignal): Promise<ClusterCounts> {
+  const deadline = performance.now() + KNOWN_MS;
+  for (;;) {
+    const counts = await fetchCounts(httpPort);
+    const known = counts.nodes.filter(({ state }) => state === 'primary' || state === 'replica');
+    if (known.length === nodes || stop.aborted) return counts;
+    if (performance.now() > deadline) {
+      const states = counts.nodes.map(({ name, state }) => `${name} ${state}`).join(', ');
+      throw new FatalError(`the proxy has not found the primary and the replicas: ${states}`);
+    }
+    await sleep(50);
+  }
+}
+
 async function demo(
   options: DemoOptions,
   stop: AbortSignal,
@@ -196,21 +184,13 @@ async function demo(
   cleanUp.push(() => cluster.destroy());
   if (stop.aborted) return;
   const extraUser = systemUser();
-  await createSampleData(cluster.superuser(cluster.primary), extraUser);
+  const monitorPassword = randomBytes(6).toString('hex');
+  await createSampleData(cluster.superuser(cluster.primary), monitorPassword, extraUser);
   await cluster.waitCaughtUp();
   if (stop.aborted) return;
 
-  const target = (port: number) => `host=127.0.0.1 port=${port} dbname=${APP_DATABASE}`;
-  const replicaNames = cluster.replicas.map((_, i) => `${APP_DATABASE}_r${i + 1}`);
-  const databases: Record<string, string> = { [APP_DATABASE]: target(cluster.primary.port) };
-  cluster.replicas.forEach((replica, i) => {
-    databases[replicaNames[i] ?? ''] = target(replica.port);
-  });
   const users: Record<string, string> = { [APP_USER]: APP_PASSWORD, postgres: adminPassword };
-  if (extraUser !== null) {
-    users[extraUser] = APP_PASSWORD;
-    databases[extraUser] = target(cluster.primary.port);
-  }
+  if (extraUser !== null) users[extraUser] = APP_PASSWORD;
   const dir = makeScratchDir('pgconcierge-demo', binaries.runAs);
   cleanUp.push(async () => {
     rmSync(dir, { recursive: true, force: true });
@@ -222,24 +202,31 @@ async function demo(
     dir,
     port,
     httpPort,
-    databases,
+    clusters: { [CLUSTER]: `check_user=${MONITOR_USER} check_password=${monitorPassword}` },
+    nodes: Object.fromEntries(
+      cluster.nodes.map((node) => [node.name, `cluster=${CLUSTER} host=127.0.0.1 port=${node.port}`]),
+    ),
+    databases: {
+      [APP_DATABASE]: `cluster=${CLUSTER}`,
+      [`${APP_DATABASE}_rw`]: `cluster=${CLUSTER} dbname=${APP_DATABASE} route=primary`,
+      [`${APP_DATABASE}_ro`]: `cluster=${CLUSTER} dbname=${APP_DATABASE} route=replica`,
+      ...(extraUser === null ? {} : { [extraUser]: `cluster=${CLUSTER} dbname=${APP_DATABASE}` }),
+    },
     users,
     runAs: binaries.runAs,
     onLine: (line) => {
-      if (options.log || / (WARNING|ERROR|FATAL) /.test(line)) print(line);
+      if (options.log || /\] (WARNING|ERROR|FATAL) /.test(line)) print(line);
     },
   });
   cleanUp.push(() => proxy.stop());
+  const { nodes } = await untilKnown(httpPort, cluster.nodes.length, stop);
+  if (stop.aborted) return;
   print(`Ready in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
-  printGuide({
-    port,
-    httpPort,
-    adminPassword,
-    systemUser: extraUser,
-    cluster,
-    iniPath: proxy.iniPath,
-    replicaNames,
-  });
+  const { iniPath } = proxy;
+  const guide = { port, httpPort, adminPassword, systemUser: extraUser, cluster, nodes, iniPath };
+  for (const line of guideLines(guide)) print(line);
+  if (options.traffic) for (const line of [...TRAFFIC_LEGEND, '']) print(line);
+  cleanUp.push(takeMoves({ cluster, print }));
 
   const stopped = new Promise<void>((resolve) => {
     if (stop.aborted) resolve();
@@ -249,20 +236,14 @@ async function demo(
     if (!stop.aborted) throw new FatalError(`pgconcierge ${how}\n--- last lines\n${proxy.log.tail()}`);
   });
   const halt = new AbortController();
+  const { signal } = halt;
+  const login = { host: '127.0.0.1', port, user: APP_USER, password: APP_PASSWORD, database: APP_DATABASE };
+  const seen = newTraffic();
   const traffic = options.traffic
-    ? runTraffic({
-        login: {
-          host: '127.0.0.1',
-          port,
-          user: APP_USER,
-          password: APP_PASSWORD,
-          applicationName: 'demo traffic',
-        },
-        writeTo: [APP_DATABASE],
-        readFrom: replicaNames,
-        print,
-        signal: halt.signal,
-      })
+    ? Promise.all([
+        runTraffic({ login: { ...login, applicationName: 'demo traffic' }, seen, signal }),
+        reportTraffic({ httpPort, seen, print, signal }),
+      ])
     : Promise.resolve();
   try {
     await Promise.race([stopped, died]);

@@ -147,6 +147,16 @@ export class PostgresCluster {
     await this.waitStreaming(replica);
   }
 
+  /**
+   * Starts a stopped `node` as a replica of `primary`, with the data that it has: a replica, or a former primary that was
+   * stopped in peace before the promotion, so that it has nothing which `primary` has not.
+   */
+  async rejoin(node: PostgresInstance, primary: PostgresInstance): Promise<void> {
+    node.becomeReplica(conninfo(primary.port, node.name, this.#password));
+    await node.start();
+    await this.waitStreaming(node);
+  }
+
   /** Throws `node`'s data away and makes it a replica of the running `primary`, as one does with a diverged node. */
   async reclone(node: PostgresInstance, primary: PostgresInstance): Promise<void> {
     await node.destroy();

@@ -1,13 +1,20 @@
-/** What the demo's database contains: pgbench's tables on a small scale, so that `accounts` has something to show. */
+/**
+ * What the demo's database contains: pgbench's tables on a small scale, so that `accounts` has something to show, and
+ * `counters`, which the traffic counts up to see whether it reads what it has written.
+ */
 import { runSql, type SampleClientOptions } from './sample-client.ts';
 
 export const ACCOUNTS = 1_000;
 export const TELLERS = 10;
+export const COUNTERS = 10;
 
 /** The login of the sample application; not a superuser. */
 export const APP_USER = 'app';
 export const APP_PASSWORD = 'app';
 export const APP_DATABASE = 'app';
+
+/** As whom the proxy's monitors log in to the nodes: no superuser, but it sees what replication does. */
+export const MONITOR_USER = 'monitor';
 
 const SCHEMA = `
 CREATE TABLE branches (bid int PRIMARY KEY, balance bigint NOT NULL DEFAULT 0);
@@ -19,9 +26,11 @@ CREATE TABLE accounts (
 CREATE TABLE history (
   tid int NOT NULL, aid int NOT NULL, delta int NOT NULL, at timestamptz NOT NULL DEFAULT now()
 );
+CREATE TABLE counters (cid int PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
 INSERT INTO branches VALUES (1);
 INSERT INTO tellers SELECT i, 1 FROM generate_series(1, ${TELLERS}) i;
 INSERT INTO accounts SELECT i, 1, 'owner ' || i, 100 FROM generate_series(1, ${ACCOUNTS}) i;
+INSERT INTO counters SELECT i FROM generate_series(1, ${COUNTERS}) i;
 `;
 
 /** An SQL string literal. */
@@ -40,8 +49,11 @@ function identifier(name: string): string {
  */
 export async function createSampleData(
   superuser: SampleClientOptions,
+  monitorPassword: string,
   extraUser: string | null,
 ): Promise<void> {
+  const monitor = `CREATE ROLE ${MONITOR_USER} LOGIN PASSWORD ${literal(monitorPassword)} IN ROLE pg_monitor`;
+  await runSql(superuser, monitor);
   await runSql(superuser, `CREATE ROLE ${APP_USER} LOGIN PASSWORD ${literal(APP_PASSWORD)}`);
   if (extraUser !== null) {
     const role = identifier(extraUser);

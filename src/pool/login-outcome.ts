@@ -6,6 +6,7 @@ import type { PoolHost } from './pool-host.ts';
 
 /** A server that does not look like its node's role is tried again after this time at the latest. */
 const WITNESS_RETRY_MS = 200;
+const NODE_RETRY_MS = 1000;
 
 /** Called by the pool. */
 export function loggedIn(pool: Pool, host: PoolHost, server: ServerConnection): void {
@@ -53,15 +54,26 @@ export function loginFailed(
   const now = host.now();
   pool.lastLoginError = error;
   pool.lastFailure = reason;
-  pool.retryAtMs = now + pool.limits.serverLoginRetryMs;
+  pool.retryAtMs = now + retryMs(pool);
   host.serverLog(server, pool).warning(reason);
   host.onTrouble(pool, 'refused');
   // a starting or stopping server, or one that cannot be reached, may come back: clients keep waiting
   if (error === null || error.sqlstate === '57P03' || usable(pool, server) > 0) return;
+  // reads need not fail with one replica
+  if (pool.role === 'replica') {
+    pool.rerouteWaiters();
+    return;
+  }
   const fields = { severity: 'FATAL', sqlstate: error.sqlstate, message: error.message };
   for (const waiter of [...pool.waiters, ...pool.loginWaiters]) pool.failWaiter(waiter, fields);
   if (pool.hall !== pool)
     for (const waiter of [...pool.hall.loginWaiters]) pool.hall.failWaiter(waiter, fields);
+}
+
+/** When to try again after a failure: nodes are watched, so there is no need to be as shy as with a plain entry. */
+export function retryMs(pool: Pool): number {
+  const { serverLoginRetryMs } = pool.limits;
+  return pool.node === null ? serverLoginRetryMs : Math.min(serverLoginRetryMs, NODE_RETRY_MS);
 }
 
 function usable(pool: Pool, except: ServerConnection): number {

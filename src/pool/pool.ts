@@ -16,7 +16,7 @@ import type { ServerCancel } from './cancel.ts';
 import { newCounters } from './counters.ts';
 import type { Database } from './database.ts';
 import type { PoolLimits } from './limits.ts';
-import { loggedIn, loginFailed } from './login-outcome.ts';
+import { loggedIn, loginFailed, retryMs } from './login-outcome.ts';
 import { mayOpen } from './may-open.ts';
 import type { PoolHost } from './pool-host.ts';
 import type { PoolNode } from './pool-node.ts';
@@ -36,6 +36,8 @@ export class Pool implements ServerOwner {
   node: PoolNode | null = null;
   /** The pool that all clients of this (database, user) join, when this one is of a node; else itself. */
   readonly hall: Pool;
+  /** Of a hall: the pools of its nodes, by the node's name. */
+  readonly byNode = new Map<string, Pool>();
   /** As what the node serves this pool's clients; `none` = it may not be used, or is gone. */
   role: PoolRole = 'none';
   readonly counters: Counters = newCounters();
@@ -105,7 +107,8 @@ export class Pool implements ServerOwner {
       }
     }
     this.waiters.add(waiter, sinceMs);
-    if (this.lastLoginError !== null && this.servers.size === 0 && nowMs < this.retryAtMs) {
+    const failing = this.lastLoginError !== null && this.servers.size === 0 && nowMs < this.retryAtMs;
+    if (failing && this.lastLoginError !== null && this.role !== 'replica') {
       const error = new PoolerError('serverLoginFailing', this.lastLoginError.message);
       this.failWaiter(waiter, { severity: 'FATAL', sqlstate: error.sqlstate, message: error.message });
       return null;
@@ -213,7 +216,7 @@ export class Pool implements ServerOwner {
       return;
     }
     this.lastFailure = reason;
-    this.retryAtMs = this.#host.now() + this.limits.serverLoginRetryMs;
+    this.retryAtMs = this.#host.now() + retryMs(this);
     this.#host.onTrouble(this, 'refused');
     this.#host.log.warning(`${this.database.name}/${this.user.name}: ${reason}`);
     this.#host.countClose(reason);

@@ -126,14 +126,14 @@ export class PoolRegistry implements PoolHost {
 
   /** The pool of a hall's database and user on one node. */
   poolOn(hall: Pool, node: PoolNode): Pool {
-    const { database, user } = hall;
-    const key = `${user.name}\0${node.name}`;
-    let pool = database.pools.get(key);
+    let pool = hall.byNode.get(node.name);
     if (pool === undefined) {
+      const { database, user } = hall;
       pool = new Pool(database, user, hall.limits, this, hall);
       pool.node = node;
       pool.role = this.placement.roleOf(database.entry.cluster ?? '', node.name);
-      database.pools.set(key, pool);
+      hall.byNode.set(node.name, pool);
+      database.pools.set(`${user.name}\0${node.name}`, pool);
     }
     return pool;
   }
@@ -295,12 +295,14 @@ export class PoolRegistry implements PoolHost {
   #forgetPool(database: Database, pool: Pool, nowMs: number): void {
     const limit = pool.limits.poolIdleTimeoutMs;
     const unused = pool.node !== null && pool.role === 'none';
-    const busy = pool.servers.size > 0 || pool.connecting > 0 || pool.waiters.count > 0;
+    const used = pool.waiters.count > 0 || pool.byNode.size > 0;
+    const busy = used || pool.servers.size > 0 || pool.connecting > 0;
     if (busy || (pool.hall.clients > 0 && !unused) || limit <= 0) return;
     if (pool.limits.forcedUser && pool.limits.minPoolSize > 0 && !unused) return;
     const age = nowMs - pool.lastActiveMs;
     if (age < limit) return;
     addCounters(database.retired, pool.counters);
+    if (pool.node !== null) pool.hall.byNode.delete(pool.node.name);
     database.pools.delete(pool.node === null ? pool.user.name : `${pool.user.name}\0${pool.node.name}`);
     this.log.log(
       `cleaning up idle pool for user ${pool.user.name} on db ${database.name} because: pool idle timeout (age=${Math.round(age / 1000)}s)`,
@@ -328,6 +330,7 @@ export class PoolRegistry implements PoolHost {
       next = { ...entry, user: before.user, password: before.password };
     }
     database.entry = next;
+    if (before.cluster !== next.cluster) this.#leaveCluster(database);
     if (!databaseNeedsReconnect(before, next)) return;
     for (const pool of database.pools.values()) {
       pool.limits = resolveLimits(this.config, next, pool.user.name);
@@ -336,6 +339,20 @@ export class PoolRegistry implements PoolHost {
       pool.newGeneration('database configuration changed');
     }
   }
+
+  /** The database's clients and servers belong to another place now; the pools of its nodes die out. */
+  #leaveCluster(database: Database): void {
+    for (const pool of [...database.pools.values()]) {
+      if (pool.node === null) continue;
+      pool.role = 'none';
+      pool.hall.byNode.delete(pool.node.name);
+      pool.newGeneration('database configuration changed');
+    }
+    this.onClusterChanged(database);
+  }
+
+  /** The worker disconnects the clients of a database that has moved into, out of or between clusters. */
+  onClusterChanged: (database: Database) => void = () => {};
 
   #removeDatabase(database: Database): void {
     database.removed = true;

@@ -27,7 +27,10 @@ export interface NodeView {
   /** null = not known. */
   readonly lagMs: number | null;
   readonly lagBytes: number | null;
-  /** The walreceiver runs and follows the primary's timeline. */
+  /**
+   * It follows the primary's timeline and its walreceiver runs. A short absence of the receiver does not count, nor any
+   * while there is no primary: reads go on.
+   */
   readonly streaming: boolean;
   /** `host:port` that the walreceiver is connected to; '' = not known. */
   readonly upstream: string;

@@ -125,14 +125,13 @@ export abstract class ReplyAccount {
     this.copyIn = false;
     this.copying = false;
     this.unsynced = false;
-    if (status === c.TX_IDLE && !this.undone) this.committed = true;
-    this.undone = false;
     if (this.skipping) {
       this.skipping = false;
       dropSkipped(owed, this.events, this.peer);
       if (owed.length === 0 && owed.droppedSyncs > 0) {
         // the copy failed before the server came to the Sync that we had counted as ignored
         owed.droppedSyncs -= 1;
+        this.undone = false;
         this.status = status;
         this.settled = true;
         return this.peer === null ? SKIP : FORWARD;
@@ -143,6 +142,10 @@ export abstract class ReplyAccount {
     const kind = head & KIND;
     if (kind !== OWED_SYNC && kind !== OWED_QUERY && kind !== OWED_FUNCTION) {
       return this.break('unexpected ReadyForQuery');
+    }
+    if ((head & SWALLOW) !== SWALLOW) {
+      if (status === c.TX_IDLE && !this.undone) this.committed = true;
+      this.undone = false;
     }
     this.done = owed.internal();
     this.status = status;

@@ -26,6 +26,8 @@ for (const type of [
   c.B_ROW_DESCRIPTION,
   c.B_NO_DATA,
   c.B_NOTICE,
+  // COPY TO STDOUT announces itself before it runs anything
+  c.B_COPY_OUT,
 ])
   EARLY[type] = 1;
 

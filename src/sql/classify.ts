@@ -59,12 +59,21 @@ export function classify(text: string, normalised: string): Classified {
   const aligned = statements.length === 1 || statements.length === words.length;
   const found = statements.map((one, i) => statement(one, (aligned ? words[i] : null) ?? [], names));
   const combined = found.length === 1 ? found[0] : combine(found);
-  return {
-    facts: facts(combined ?? READ, names),
-    parsed: true,
-    shared: true,
-    lasting: true,
-  };
+  if (statements.some(copiesOut) && EMPTY_LITERAL.test(text)) {
+    return failed({ ok: false, rule: 'not parsed', lasting: true }, first, words);
+  }
+  return { facts: facts(combined ?? READ, names), parsed: true, shared: true, lasting: true };
+}
+
+/**
+ * The trees leave out what is empty: COPY … TO '' looks like TO STDOUT, and has the normalised text of every COPY to a
+ * file. So a text with an empty literal (or a doubled quote) in it is not judged.
+ */
+const EMPTY_LITERAL = /''|\$([^\s$]*)\$\$\1\$/;
+
+function copiesOut(tree: JsonObject): boolean {
+  const body = tree['CopyStmt'];
+  return body !== undefined && asObject(body)['filename'] === undefined;
 }
 
 const READ: Statement = { rule: '', command: 'SELECT', changesData: false, altersCatalog: false };

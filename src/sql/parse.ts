@@ -137,7 +137,7 @@ export function asText(value: Json): string {
 }
 
 const LEVELS =
-  /[[(]|[\])]|[-+*/<>=~!@#%^&|`?:]+|\b(?:join|union|intersect|except|collate|at|case|is|not|like|ilike|similar|between|in)\b/gi;
+  /[[(]|[\])]|(?:[-+*/<>=~!@#%^&|`:]|\\\?)+|\b(?:join|union|intersect|except|collate|at|case|is|not|like|ilike|similar|between|in)\b/gi;
 
 function tooDeep(text: string): boolean {
   if (text.length <= SAFE_LENGTH) return false;

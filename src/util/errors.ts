@@ -54,7 +54,7 @@ export const ERRORS = {
   resentStartup: fatal('client re-sent startup pkt'),
   unknownPacket: fatal('unknown pkt'),
   unsupportedStartupParameter: fatal('unsupported startup parameter: %s', '08P01', IGNORABLE),
-  badOwnSetting: fatal('%s', '22023'),
+  badOwnSetting: fatal('invalid startup setting: %s', '22023'),
   unsupportedOptionsParameter: fatal('unsupported startup parameter in options: %s', '08P01', IGNORABLE),
   unsupportedOptions: fatal(
     "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed",

@@ -112,10 +112,13 @@ export class ClusterDesk implements ClusterSink, ClusterSource, Placement {
   trouble(cluster: string, node: string, what: Trouble): void {
     const runtime = this.runtimes.get(cluster);
     const routed = runtime?.nodes.get(node);
-    if (runtime !== undefined && routed !== undefined && (what === 'refused' || what === 'lost')) {
+    if (runtime !== undefined && routed !== undefined && what === 'refused') {
       routed.failed(this.#deps.clock.now(), runtime.settings.banTimeMs);
       // reads that wait for this node need not; not from inside of whatever has just failed
       if (routed !== runtime.primary) queueMicrotask(() => this.#leaveNode(cluster, node));
+    } else if (routed !== undefined && what === 'lost') {
+      // one lost server is no reason for a ban, but a node that was restarted may be further back than it was
+      routed.replayedLsn = 0;
     }
     this.monitors?.trouble(cluster, node, what);
   }

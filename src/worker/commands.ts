@@ -72,6 +72,8 @@ export class Commands {
       pool.serveWaiters();
       pool.wantServers();
     }
+    // of a cluster: who came during the pause waits without a node, behind those who had one
+    for (const pool of [...database.pools.values()]) if (this.#pools.isHall(pool)) pool.rerouteWaiters();
   }
 
   disable(name: string): void {

@@ -84,6 +84,9 @@ export class Worker {
     this.pools.onDatabaseRemoved = (database) => {
       this.clients.endAll('databaseRemoved', (client) => client.database === database);
     };
+    this.pools.onClusterChanged = (database) => {
+      this.clients.endAll('databaseChanged', (client) => client.database === database);
+    };
     this.commands = new Commands(this.pools, this.clients);
     this.stats = new Stats(this.pools, deps.clock.now());
   }

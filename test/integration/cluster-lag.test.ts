@@ -74,6 +74,20 @@ test('lag_source = heartbeat: a row on the primary, made by itself', async (t) =
   assert.deepEqual(rows, [['main']]);
 });
 
+test('S-67: a lost synchronous standby stops neither the heartbeat nor the checks', async (t) => {
+  const cluster = await withCluster(1);
+  const [pg1, pg2] = cluster.nodes;
+  assert.ok(pg1 && pg2);
+  pg1.configure({ synchronous_standby_names: 'nosuch' });
+  await until(async () => {
+    return (await cluster.sql(pg1, 'SHOW synchronous_standby_names')).rows[0]?.[0] === 'nosuch';
+  });
+  const watched = watch(t, cluster, { keys: 'lag_source=heartbeat check_interval=0.1 check_timeout=0.5' });
+  await watched.untilStates('pg1 primary, pg2 replica');
+  await until(() => watched.node('pg2').lagMs !== null);
+  assert.deepEqual(watched.told, []);
+});
+
 test('a heartbeat that may not be written is told once and nothing else suffers', async (t) => {
   const cluster = await withCluster(1);
   const [pg1] = cluster.nodes;
@@ -134,7 +148,7 @@ test('role_query has the word', async (t) => {
   const cluster = await withCluster(1);
   const [pg1, pg2] = cluster.nodes;
   assert.ok(pg1 && pg2);
-  const query = "SELECT current_setting('port') <> '" + `${pg1.port}'`;
+  const query = `SELECT current_setting('port') <> '${pg1.port}'`;
   const watched = watch(t, cluster, { keys: `role_query='${query.replaceAll("'", "''")}'` });
   await watched.untilStates('pg1 primary, pg2 replica');
 });

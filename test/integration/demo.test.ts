@@ -2,20 +2,25 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { guardProcess, unguardProcess } from '../../src/demo/guard.ts';
 import { LogLines } from '../../src/demo/log-lines.ts';
 import { freePorts } from '../support/ports.ts';
+import { testBinaries } from '../support/postgres.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { until } from '../support/until.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
-function startDemo(t: TestContext, args: readonly string[]) {
-  const child = spawn(process.execPath, [MAIN, 'demo', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+async function startDemo(t: TestContext, args: readonly string[]) {
+  const { binDir } = await testBinaries();
+  const child = spawn(process.execPath, [MAIN, 'demo', ...args], {
+    env: { ...process.env, PG_BIN: binDir },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   const pid = child.pid ?? 0;
   guardProcess(pid);
   child.once('exit', () => unguardProcess(pid));
@@ -30,39 +35,139 @@ function startDemo(t: TestContext, args: readonly string[]) {
   return { child, log };
 }
 
-test('the demo starts, serves the primary and the replicas, carries traffic, and cleans up at Ctrl-C', async (t) => {
+async function iniOf(log: LogLines): Promise<string> {
+  return (await log.waitFor(/^Its configuration: /)).replace('Its configuration: ', '');
+}
+
+/** The console, with the password that the guide names. */
+async function adminOf(log: LogLines, port: number): Promise<RawClient> {
+  const adminLine = await log.waitFor(/psql postgresql:\/\/postgres:/);
+  const password = /postgres:([0-9a-f]+)@/.exec(adminLine)?.[1] ?? '';
+  return RawClient.login({ port }, { user: 'postgres', password, database: 'pgbouncer' });
+}
+
+/** The time and a row of numbers as --traffic prints them: fallback, stale, errors, and of each node four columns. */
+const TRAFFIC_LINE =
+  /^\d\d:\d\d:\d\d +(\d+) +(\d+) +(\d+)((?: \| +\d+ +(?:\d+%|-) +\d+ +(?:-|\d+ k?M?B)){3})$/;
+
+interface TrafficRow {
+  readonly fallback: number;
+  readonly stale: number;
+  readonly errors: number;
+  readonly nodes: readonly { readonly reads: number; readonly writes: number }[];
+}
+
+function trafficRow(line: string): TrafficRow | null {
+  const found = TRAFFIC_LINE.exec(line);
+  if (found === null) return null;
+  const [, fallback, stale, errors, cells = ''] = found;
+  const nodes = cells
+    .split(' |')
+    .slice(1)
+    .map((cell) => {
+      const [reads, , writes] = cell.trim().split(/\s+/);
+      return { reads: Number(reads), writes: Number(writes) };
+    });
+  return { fallback: Number(fallback), stale: Number(stale), errors: Number(errors), nodes };
+}
+
+test('the demo starts, routes, carries traffic through a switchover, and cleans up at Ctrl-C', async (t) => {
   const [port = 0, httpPort = 0] = await freePorts(2);
-  const { child, log } = startDemo(t, ['--traffic', '--port', String(port), '--http-port', String(httpPort)]);
+  const { child, log } = await startDemo(t, [
+    '--traffic',
+    '--port',
+    String(port),
+    '--http-port',
+    String(httpPort),
+  ]);
   const exited = once(child, 'close');
   await log.waitFor(/Ctrl-C ends everything/, { timeoutMs: 30_000 });
 
-  for (const [database, replica] of [
-    ['app', 'f'],
-    ['app_r1', 't'],
-    ['app_r2', 't'],
+  // what the guide says of the nodes is so
+  const nodesLine = await log.waitFor(
+    /Behind it: pg1 primary on \d+, pg2 replica on \d+, pg3 replica on \d+\.$/,
+  );
+  const [primary = '', ...replicas] = [...nodesLine.matchAll(/(?:primary|replica) on (\d+)/g)].map(
+    ([, at]) => at ?? '',
+  );
+  for (const [database, recovery] of [
+    ['app', ['f', 't']],
+    ['app_rw', ['f']],
+    ['app_ro', ['t']],
   ] as const) {
     const client = await RawClient.login({ port }, { user: 'app', password: 'app', database });
-    assert.deepEqual(await client.rows('SELECT count(*), pg_is_in_recovery() FROM accounts'), [
-      ['1000', replica],
-    ]);
+    const [[count, inRecovery, at] = []] = await client.rows(
+      'SELECT count(*), pg_is_in_recovery(), inet_server_port() FROM accounts',
+    );
+    assert.equal(count, '1000');
+    assert.ok(
+      (recovery as readonly (string | null | undefined)[]).includes(inRecovery),
+      `${database}: ${inRecovery}`,
+    );
+    assert.ok((inRecovery === 't' ? replicas : [primary]).includes(at ?? ''), `${database}: ${at}`);
     await client.end();
   }
-  const adminLine = await log.waitFor(/psql postgresql:\/\/postgres:/);
-  const password = /postgres:([0-9a-f]+)@/.exec(adminLine)?.[1] ?? '';
-  const admin = await RawClient.login({ port }, { user: 'postgres', password, database: 'pgbouncer' });
-  assert.ok((await admin.rows('SHOW DATABASES')).some(([name]) => name === 'app_r2'));
-  await admin.end();
-  for (const path of ['health', 'metrics']) {
+  const admin = await adminOf(log, port);
+  const states = async () => (await admin.rows('SHOW NODES')).map((row) => `${row[10]} ${row[12]}`);
+  assert.deepEqual(await states(), ['pg1 primary', 'pg2 replica', 'pg3 replica']);
+  // the monitors are no superusers
+  const ini = readFileSync(await iniOf(log), 'utf8');
+  assert.match(ini, /^main = check_user=monitor check_password=\S+$/m);
+  for (const path of ['health', 'metrics', 'primary', 'replica']) {
     const response = await fetch(`http://127.0.0.1:${httpPort}/${path}`);
     assert.equal(response.status, 200, path);
     await response.arrayBuffer();
   }
 
-  await log.waitFor(/tps [1-9]\d* {2}reads [1-9]\d* {2}writes [1-9]\d* {2}errors 0 /);
-  const iniLine = await log.waitFor(/Its configuration: /);
-  const dir = dirname(iniLine.replace('Its configuration: ', ''));
-  assert.ok(existsSync(dir));
+  // reads on both replicas, writes on the primary alone
+  await log.waitFor(/^ +\|pg1 primary +\|pg2 replica +\|pg3 replica$/);
+  const row = trafficRow(await log.waitFor(TRAFFIC_LINE));
+  assert.ok(row !== null);
+  const [pg1, pg2, pg3] = row.nodes;
+  assert.ok(pg1 !== undefined && pg1.writes > 0, log.tail());
+  for (const replica of [pg2, pg3]) {
+    assert.ok(replica !== undefined && replica.reads > 0, log.tail());
+    assert.equal(replica.writes, 0);
+  }
 
+  // the switchover of the guide
+  const from = log.mark();
+  child.stdin.write('promote pg9\npromote pg1\n');
+  await log.waitFor(/promote which node\? There are pg1, pg2, pg3/, { from });
+  await log.waitFor(/pg1 is the primary already/, { from });
+  await admin.rows('PAUSE app');
+  child.stdin.write('promote pg2\n');
+  await log.waitFor(/pg1 is back as a replica of pg2/, { from, timeoutMs: 30_000 });
+  await admin.rows('RESUME app');
+  await until(async () => (await states()).join() === 'pg1 replica,pg2 primary,pg3 replica', {
+    timeoutMs: 20_000,
+    what: 'the new roles',
+  });
+  const after = log.mark();
+  await log.waitFor(/^ +\|pg1 replica +\|pg2 primary +\|pg3 replica$/, { from });
+  await until(
+    () => log.lines(after).some((line) => (trafficRow(line)?.nodes ?? []).every(({ reads }) => reads > 0)),
+    { timeoutMs: 15_000, what: 'reads on all nodes' },
+  );
+  const rows = log
+    .lines()
+    .map(trafficRow)
+    .filter((one) => one !== null);
+  assert.equal(
+    rows.reduce((sum, { errors, stale }) => sum + errors + stale, 0),
+    0,
+    log.tail(60),
+  );
+
+  // and a crash of a replica
+  child.stdin.write('kill pg3\n');
+  await until(async () => (await states()).includes('pg3 down'), { timeoutMs: 20_000, what: 'pg3 down' });
+  child.stdin.write('start pg3;\n');
+  await until(async () => (await states()).includes('pg3 replica'), { timeoutMs: 20_000, what: 'pg3 back' });
+  await admin.end();
+
+  const dir = dirname(await iniOf(log));
+  assert.ok(existsSync(dir));
   child.kill('SIGINT');
   assert.deepEqual(await exited, [0, null], log.tail());
   assert.equal(existsSync(dir), false);
@@ -71,9 +176,9 @@ test('the demo starts, serves the primary and the replicas, carries traffic, and
 
 test('a port that is taken is told, and the next one is used; a killed demo leaves nothing either', async (t) => {
   const [port = 0, httpPort = 0] = await freePorts(2);
-  const first = startDemo(t, ['--port', String(port), '--http-port', String(httpPort)]);
+  const first = await startDemo(t, ['--port', String(port), '--http-port', String(httpPort)]);
   await first.log.waitFor(/Ctrl-C ends everything/, { timeoutMs: 30_000 });
-  const second = startDemo(t, ['--port', String(port), '--http-port', String(httpPort)]);
+  const second = await startDemo(t, ['--port', String(port), '--http-port', String(httpPort)]);
   const said = await second.log.waitFor(new RegExp(`port ${port} is in use, so the proxy listens on \\d+`), {
     timeoutMs: 30_000,
   });
@@ -83,7 +188,7 @@ test('a port that is taken is told, and the next one is used; a killed demo leav
 
   const dirs: string[] = [];
   for (const { child, log } of [first, second]) {
-    dirs.push(dirname((await log.waitFor(/Its configuration: /)).replace('Its configuration: ', '')));
+    dirs.push(dirname(await iniOf(log)));
     child.kill('SIGKILL');
   }
   await until(() => dirs.every((dir) => !existsSync(dir)), {
@@ -98,7 +203,7 @@ test('a wrong option ends with a sentence and exit code 1', async (t) => {
     [['--port', 'x'], /demo: --port: not a port number: x/],
     [['--nope'], /demo: Unknown option '--nope'/],
   ] as const) {
-    const { child, log } = startDemo(t, args);
+    const { child, log } = await startDemo(t, args);
     const [code] = await once(child, 'close');
     assert.equal(code, 1);
     assert.match(log.tail(), words);

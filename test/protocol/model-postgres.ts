@@ -27,6 +27,27 @@ interface Copy {
 
 type Outcome = 'ok' | 'error' | 'copy' | 'suspended';
 
+/** How a statement of the extension ends: rows, a tag, an error, or with the connection. */
+export type Played =
+  | { readonly rows: readonly string[]; readonly notice?: boolean }
+  | { readonly tag: string }
+  | { readonly error: string; readonly text: string; readonly fatal?: boolean; readonly notice?: boolean };
+
+/** What a node of a cluster has beyond the protocol: data, a role, and real SQL that ModelPostgres knows by other words. */
+export interface ModelNode {
+  /** The small language's words for a real statement. */
+  translate(sql: string): string;
+  /** Runs a statement whose first word is `run`; null = the connection dies without a word. */
+  run(sql: string, server: ModelPostgres): Played | null;
+  /** Refuses a Bind (a function that is called while planning); null = it does not. */
+  bind(sql: string, server: ModelPostgres): Played | null;
+  /** The transaction of this server has ended well, or not. */
+  commit(server: ModelPostgres): void;
+  rollback(server: ModelPostgres): void;
+  /** A transaction block begins. */
+  begin(sql: string, server: ModelPostgres): void;
+}
+
 const FORMATS = Buffer.concat([Buffer.from([0]), wire.int16(1), wire.int16(0)]);
 
 export class ModelPostgres {
@@ -38,6 +59,9 @@ export class ModelPostgres {
   /** The largest number of named statements it ever had. */
   mostStatements = 0;
   applicationName = '';
+  /** It has broken the connection. */
+  dead = false;
+  readonly #node: ModelNode | null;
   readonly #portals = new Map<string, Portal>();
   #started: boolean;
   #buffer: Buffer = Buffer.alloc(0);
@@ -45,10 +69,17 @@ export class ModelPostgres {
   #skipping = false;
   #copy: Copy | null = null;
   #restOfQuery: string[] = [];
+  #unsynced = false;
 
   /** `started` = no startup packet comes first. */
-  constructor(started: boolean) {
+  constructor(started: boolean, node: ModelNode | null = null) {
     this.#started = started;
+    this.#node = node;
+  }
+
+  /** Something of a client's is under way. */
+  get busy(): boolean {
+    return this.status !== 'I' || this.#copy !== null || this.#buffer.length > 0 || this.#unsynced;
   }
 
   /** Takes what it has to say. */
@@ -65,7 +96,7 @@ export class ModelPostgres {
     this.#buffer = rest;
     for (const message of messages) {
       this.messages.push(message);
-      if (!this.closed) this.#message(message);
+      if (!this.closed && !this.dead) this.#message(message);
     }
   }
 
@@ -96,15 +127,16 @@ export class ModelPostgres {
       return;
     }
     if (this.#skipping && type !== 'S') return;
+    this.#unsynced = type !== 'H';
     const [first = '', second = ''] = 'PBQ'.includes(type) ? wire.readCstrs(body) : [];
     switch (type) {
       case 'Q':
         this.statements.delete('');
         this.#portals.delete('');
-        this.#simple(first.split(';').map((part) => part.trim()));
+        this.#simple(first.split(';').map((part) => this.#translate(part.trim())));
         return;
       case 'P':
-        this.#parse(first, second);
+        this.#parse(first, this.#translate(second));
         return;
       case 'B':
         this.#bind(first, second);
@@ -127,11 +159,11 @@ export class ModelPostgres {
       }
       case 'S':
         this.#skipping = false;
-        if (this.status === 'I') this.#portals.clear();
-        this.#say(readyForQuery(this.status));
+        this.#ready();
         return;
       case 'F':
-        this.#say(wire.encode('V', wire.int32(-1)), readyForQuery(this.status));
+        this.#say(wire.encode('V', wire.int32(-1)));
+        this.#ready();
         return;
       default:
         return; // Flush, and COPY messages outside of a COPY
@@ -141,6 +173,7 @@ export class ModelPostgres {
   /** All errors are of one length, so that one in the place of another shifts nothing. */
   #fail(code: string, text: string): Outcome {
     this.#say(errorResponse(code, text.padEnd(24)));
+    this.#node?.rollback(this);
     if (this.status === 'T') this.status = 'E';
     return 'error';
   }
@@ -167,6 +200,12 @@ export class ModelPostgres {
     if (sql === undefined) this.#extendedFail('26000', 'no such statement');
     else if (this.status === 'E' && !/^(commit|rollback)$/.test(sql)) this.#extendedFail('25P02', 'aborted');
     else {
+      const refusal = this.#node?.bind(sql, this) ?? null;
+      if (refusal !== null) {
+        this.#play(refusal, false);
+        this.#skipping = true;
+        return;
+      }
       this.#portals.set(portal, { sql, fetched: 0 });
       this.#say(wire.encode('2'));
     }
@@ -186,7 +225,7 @@ export class ModelPostgres {
       return;
     }
     if (statement) this.#say(wire.encode('t', wire.int16(0)));
-    this.#say(/^(select|rows|show)/.test(sql) ? rowDescription(['x']) : wire.encode('n'));
+    this.#say(/^(select|rows|show|run select)/.test(sql) ? rowDescription(['x']) : wire.encode('n'));
   }
 
   #execute(name: string, maxRows: number): void {
@@ -216,8 +255,7 @@ export class ModelPostgres {
         }
       }
     }
-    if (this.status === 'I') this.#portals.clear();
-    this.#say(readyForQuery(this.status));
+    this.#ready();
   }
 
   #run(sql: string, portal: Portal | null, maxRows: number): Outcome {
@@ -230,22 +268,27 @@ export class ModelPostgres {
       case 'show':
         return this.#rows(word, argument, portal, maxRows);
       case 'begin':
-        if (this.status === 'I') this.status = 'T';
+        if (this.status === 'I') {
+          this.status = 'T';
+          this.#node?.begin(sql, this);
+        }
         return this.#done('BEGIN');
       case 'commit':
       case 'rollback': {
         const tag = this.status === 'E' || word === 'rollback' ? 'ROLLBACK' : 'COMMIT';
         this.status = 'I';
+        if (tag === 'COMMIT') this.#node?.commit(this);
+        else this.#node?.rollback(this);
         return this.#done(tag);
       }
       case 'app':
         return this.#setApplicationName(argument);
       case 'SET':
         return this.#setApplicationName(/^SET application_name='(.*)'$/.exec(sql)?.[1] ?? '');
+      case 'run':
+        return this.#play(this.#node?.run(sql.slice(4), this) ?? null, portal === null && sql.startsWith('run select'));
       case 'notice':
-        this.#say(
-          wire.encode('N', wire.cstr('SNOTICE'), wire.cstr('C00000'), wire.cstr('Mhello'), Buffer.from([0])),
-        );
+        this.#notice();
         return this.#done('DO');
       case 'copyin':
       case 'copybad':
@@ -286,6 +329,12 @@ export class ModelPostgres {
     return this.#done(`SELECT ${to - from}`);
   }
 
+  #notice(): void {
+    this.#say(
+      wire.encode('N', wire.cstr('SNOTICE'), wire.cstr('C00000'), wire.cstr('Mhello'), Buffer.from([0])),
+    );
+  }
+
   #done(tag: string): Outcome {
     this.#say(commandComplete(tag));
     return 'ok';
@@ -319,6 +368,41 @@ export class ModelPostgres {
     this.#copy = null;
     this.#fail(code, text);
     if (copy.extended) this.#skipping = true;
-    else this.#say(readyForQuery(this.status));
+    else this.#ready();
+  }
+
+  #ready(): void {
+    if (this.dead) return;
+    this.#unsynced = false;
+    if (this.status === 'I') {
+      this.#portals.clear();
+      this.#node?.commit(this);
+    }
+    this.#say(readyForQuery(this.status));
+  }
+
+  #translate(sql: string): string {
+    return this.#node === null ? sql : this.#node.translate(sql);
+  }
+
+  /** What the extension makes of a statement, said in the words of the protocol. */
+  #play(played: Played | null, simple: boolean): Outcome {
+    if (played === null) {
+      this.dead = true;
+      return 'error';
+    }
+    if ('error' in played) {
+      if (simple) this.#say(rowDescription(['x']));
+      if (played.notice === true) this.#notice();
+      if (played.fatal !== true) return this.#fail(played.error, played.text);
+      this.#say(errorResponse(played.error, played.text, 'FATAL'));
+      this.dead = true;
+      return 'error';
+    }
+    if ('tag' in played) return this.#done(played.tag);
+    if (simple) this.#say(rowDescription(['x']));
+    if (played.notice === true) this.#notice();
+    for (const row of played.rows) this.#say(dataRow([row]));
+    return this.#done(`SELECT ${played.rows.length}`);
   }
 }

@@ -18,7 +18,10 @@ import { FakeTransport } from './fake-transport.ts';
 import { ModelPostgres } from './model-postgres.ts';
 
 /** A configuration from text; `listen_addr` and files do not matter here. */
-export function simConfig(settings: Readonly<Record<string, string | number>>): Config {
+export function simConfig(
+  settings: Readonly<Record<string, string | number>>,
+  databases = '[databases]\napp = host=127.0.0.1 port=1',
+): Config {
   const dir = mkdtempSync(join(tmpdir(), 'pgconcierge-sim-'));
   try {
     writeFileSync(join(dir, 'users.txt'), '"app" "app"\n');
@@ -28,7 +31,7 @@ export function simConfig(settings: Readonly<Record<string, string | number>>): 
       server_tls_sslmode: 'disable',
       ...settings,
     }).map(([name, value]) => `${name} = ${value}`);
-    const ini = `[databases]\napp = host=127.0.0.1 port=1\n[pgbouncer]\n${lines.join('\n')}\n`;
+    const ini = `${databases}\n[pgbouncer]\n${lines.join('\n')}\n`;
     writeFileSync(join(dir, 'sim.ini'), ini);
     const { config, diagnostics } = loadConfig(join(dir, 'sim.ini'));
     if (config === null) throw new Error(diagnostics.map((one) => one.message).join('\n'));
@@ -47,23 +50,34 @@ export interface SimClient {
 export interface SimServer {
   readonly transport: FakeTransport;
   readonly postgres: ModelPostgres;
+  /** Where the pooler has connected to. */
+  readonly port: number;
 }
 
 export class Sim {
   readonly pools: PoolRegistry;
   readonly clients: ClientRegistry;
+  readonly desk: ClusterDesk;
   readonly servers: SimServer[] = [];
   readonly closes: string[] = [];
   nowMs = 1000;
+  /** Of servers that are still to come. */
+  serverHighWater = Number.POSITIVE_INFINITY;
   readonly #connecting: (() => void)[] = [];
 
-  constructor(config: Config) {
-    mock.method(Transport, 'connect', (_where: unknown, handler: TransportHandler, onConnect: () => void) => {
-      const transport = new FakeTransport(handler);
-      this.servers.push({ transport, postgres: new ModelPostgres(false) });
-      this.#connecting.push(onConnect);
-      return transport.asTransport;
-    });
+  /** `model` makes the PostgreSQL behind a connection to this port. */
+  constructor(config: Config, model: (port: number) => ModelPostgres = () => new ModelPostgres(false)) {
+    mock.method(
+      Transport,
+      'connect',
+      (where: { readonly port: number }, handler: TransportHandler, onConnect: () => void) => {
+        const transport = new FakeTransport(handler);
+        transport.highWater = this.serverHighWater;
+        this.servers.push({ transport, postgres: model(where.port), port: where.port });
+        this.#connecting.push(onConnect);
+        return transport.asTransport;
+      },
+    );
     mock.method(Transport, 'adopt', (accepted: unknown, handler: TransportHandler) => {
       const transport = accepted as FakeTransport;
       transport.handler = handler;
@@ -81,10 +95,12 @@ export class Sim {
       tune: () => {},
     };
     this.pools = new PoolRegistry(config, { ...shared, serverLog: () => SILENT });
+    this.desk = new ClusterDesk({ config, clock, log: SILENT });
+    this.desk.serve(this.pools);
     this.clients = new ClientRegistry(config, this.pools, {
       ...shared,
       clientLog: () => SILENT,
-      desks: new ClusterDesk({ config, clock, log: SILENT }).desks,
+      desks: this.desk.desks,
       openConsole: () => {
         throw new Error('no console here');
       },
@@ -138,6 +154,13 @@ export class Sim {
         transport.arrive(postgres.take());
         return bytes.length > 0;
       });
+      // a server that has ended is read to its end first
+      if (postgres.dead && !transport.closed && transport.arrived === 0)
+        moves.push(() => {
+          transport.closed = true;
+          transport.handler.onGone('');
+          return true;
+        });
       moves.push(() => transport.deliver(limit));
     }
     for (let i = 0; i < moves.length; i++) {

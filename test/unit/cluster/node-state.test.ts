@@ -31,7 +31,8 @@ function lags(
   const events: string[] = [];
   let ms = 0;
   for (const lag of values) {
-    const now = { ms: (ms += 1_000), wall: ms };
+    ms += 1_000;
+    const now = { ms, wall: ms };
     const facts = replicaFacts();
     const answered = next(node, { kind: 'answer', facts, primaryWell: true }, now, limits);
     const judged = next(
