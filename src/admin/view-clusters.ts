@@ -69,7 +69,7 @@ export const ROUTES = view<RouteRow>({
       (r) => (r.retried ? 1 : 0),
       { 0: 'no', 1: 'yes: see SHOW LEARNED' },
     ),
-    field('text', 'text', 'The statement with its literals replaced by `$n`.', (r) => r.text),
+    field('text', 'text', 'The statement with `?` in the place of its literals.', (r) => r.text),
   ],
 });
 
@@ -83,7 +83,7 @@ export const LEARNED = view<LearnedRow>({
     field('sqlstate', 'text', 'Error code of the replica, e.g. 25006.', (l) => l.sqlstate),
     field('since', 'text', 'When it was learned (local time).', (l) => localTime(l.since)),
     field('hits', 'int8', 'Times that it has gone to the primary because of this.', (l) => l.hits),
-    field('text', 'text', 'The statement with its literals replaced by `$n`.', (l) => l.text),
+    field('text', 'text', 'The statement with `?` in the place of its literals.', (l) => l.text),
   ],
 });
 

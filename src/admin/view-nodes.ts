@@ -19,7 +19,7 @@ export const NODE_STATES: Readonly<Record<string, string>> = {
   primary: 'the primary: takes writes, and reads as read_from_primary says',
   replica: 'follows the primary and takes reads',
   lagging:
-    'follows the primary too far behind (max_lag, max_lag_bytes) or not at all: no reads until recover_lag',
+    'follows the primary too far behind (max_lag, max_lag_bytes) or not at all, or its warmup_query runs: no reads until recover_lag',
   down: 'does not answer: last_error says why',
   detached: 'taken out by hand: DETACH or DRAIN, until ATTACH',
   conflict: 'accepts writes beside the primary, or belongs to another cluster: gets nothing',

@@ -11,6 +11,7 @@ import type { ServerConnection } from '../server/server-connection.ts';
 import type { CachedFacts } from '../sql/fact-cache.ts';
 import type { ErrorFields } from '../wire/backend.ts';
 import * as c from '../wire/codes.ts';
+import { query } from '../wire/frontend.ts';
 import { HeldBytes } from '../wire/held-bytes.ts';
 import type { Client } from './client.ts';
 import type { RouteDesk } from './route-desk.ts';
@@ -30,6 +31,8 @@ export const BLOCK_FAILED = 2;
 /** What a client without a server waits for in the hall of its pools. */
 export type HoldReason = '' | 'primary' | 'node' | 'fresh' | 'pause' | 'sample';
 
+/** For a block whose own BEGIN was not kept. */
+const PLAIN_BEGIN = query('BEGIN');
 /** Bytes of an idle client's buffer for units. */
 const KEPT_BUFFER = 4096;
 const RETRIED = reasonId('retried');
@@ -291,9 +294,17 @@ export class ClientRouting {
   /** The block that ran on a server is over (or lives on as a failed one, until the client ends it). */
   endBlock(failed: boolean): void {
     this.block = failed ? BLOCK_FAILED : NO_BLOCK;
-    this.begin = null;
-    this.beginVerdict = null;
+    if (!failed) {
+      this.begin = null;
+      this.beginVerdict = null;
+    }
     this.#dropUnit();
+  }
+
+  /** ROLLBACK AND CHAIN of a failed block: another one of the same kind. */
+  chainBlock(): void {
+    this.block = BLOCK_DEFERRED;
+    this.begin ??= PLAIN_BEGIN;
   }
 
   /** A small buffer is kept for the next unit. */

@@ -6,12 +6,18 @@ import { GUARD_OFF, GUARD_RETRY } from '../server/reply-guard.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import { type ErrorFields, errorResponse } from '../wire/backend.ts';
 import { F_FUNCTION_CALL, F_PARSE, F_QUERY, TX_IDLE } from '../wire/codes.ts';
+import type { ServerError } from '../wire/fields.ts';
 import type { Client } from './client.ts';
 import { BLOCK_DEFERRED, BLOCK_FAILED, type ClientRouting } from './client-routing.ts';
 import { ready } from './own-answers.ts';
 
-/** SQLSTATE of a FATAL after which the statement is not tried elsewhere: somebody may have meant to end it. */
-const ENDED_BY_HAND = '57P01';
+/**
+ * A FATAL after which the statement is not tried elsewhere: somebody may have meant to end it. A backend that has lost
+ * its postmaster says 57P01 too, from where it reads.
+ */
+function endedByHand(error: ServerError | null): boolean {
+  return error?.sqlstate === '57P01' && error.routine === 'ProcessInterrupts';
+}
 
 /** A waiting client decides again where its unit goes: the cluster has changed, a sample has come in. */
 export function reroute(client: Client): void {
@@ -98,7 +104,7 @@ export function outlives(
     replay(client, routing);
     return true;
   }
-  if (guard.state !== GUARD_OFF && guard.error?.sqlstate !== ENDED_BY_HAND && routing.mayGoElsewhere()) {
+  if (guard.state !== GUARD_OFF && !endedByHand(guard.error) && routing.mayGoElsewhere()) {
     routing.onServerLost();
     client.leaveServer();
     replay(client, routing);

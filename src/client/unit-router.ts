@@ -139,7 +139,7 @@ export class UnitRouter {
     if (first !== null && control?.verb === 'begin' && this.#routing.block === NO_BLOCK) {
       this.#routing.beginVerdict = first;
       this.#routing.cached = first.cached;
-      return this.#decideBlock(control.readOnly, control.isolation);
+      return this.#decideBlock(control.readOnly, control.isolation, batch.end);
     }
     return this.#decide(first, read, changes, reason, buffer, pos, batch.end);
   }
@@ -227,7 +227,7 @@ export class UnitRouter {
   ): number {
     const routing = this.#routing;
     routing.cached = verdict?.cached ?? null;
-    if (routing.block === BLOCK_DEFERRED) return this.#firstOfBlock(verdict);
+    if (routing.block === BLOCK_DEFERRED) return this.#firstOfBlock(verdict, end);
     routing.read = read;
     routing.changes = changes;
     routing.altersCatalog = verdict?.facts.altersCatalog ?? false;
@@ -244,7 +244,7 @@ export class UnitRouter {
     this.#shadow();
     if (routing.target === TO_REPLICA && end > pos && end - pos <= KEEP_LIMIT)
       routing.unit.add(buffer, pos, end);
-    return routing.target === TO_NODE && routing.unknownNode ? this.#noNode(end) : GO;
+    return this.#placed(end);
   }
 
   #hinted(hint: Hint): void {
@@ -264,7 +264,7 @@ export class UnitRouter {
   }
 
   /** The first statement of a block that has been begun already, as far as the client knows. */
-  #firstOfBlock(verdict: Verdict | null): number {
+  #firstOfBlock(verdict: Verdict | null, end: number): number {
     const begun = this.#routing.beginVerdict?.facts.control;
     const said = begun?.verb === 'begin' ? begun : null;
     const control = verdict?.facts.control;
@@ -272,10 +272,11 @@ export class UnitRouter {
     return this.#decideBlock(
       set?.readOnly ?? said?.readOnly ?? null,
       set?.isolation ?? said?.isolation ?? null,
+      end,
     );
   }
 
-  #decideBlock(readOnly: boolean | null, isolation: string | null): number {
+  #decideBlock(readOnly: boolean | null, isolation: string | null, end: number): number {
     const routing = this.#routing;
     const serializable = isolation === 'serializable';
     const read = readOnly === true && !serializable;
@@ -289,7 +290,7 @@ export class UnitRouter {
     else if (read) this.#to(TO_REPLICA, READ_ONLY_BLOCK);
     else this.#to(TO_PRIMARY, serializable ? SERIALIZABLE : BLOCK);
     this.#shadow();
-    return GO;
+    return this.#placed(end);
   }
 
   /** route_shadow: all goes to the primary; what would have been done is counted. */
@@ -313,10 +314,9 @@ export class UnitRouter {
   }
 
   /** DISCARD ALL and RESET ALL give the session its own route back too. */
-  #forgetSession({ facts, cached }: Verdict): void {
+  #forgetSession({ cached }: Verdict): void {
     if (this.#routing.sessionRoute === null) return;
-    if (facts.command === 'DISCARD' || /^reset all$/i.test(cached.normalised.text))
-      this.#routing.sessionRoute = null;
+    if (/^(?:discard|reset) all ?;?$/i.test(cached.normalised.text)) this.#routing.sessionRoute = null;
   }
 
   // --- answers of the proxy's own
@@ -328,13 +328,13 @@ export class UnitRouter {
     const ends = control?.verb === 'commit' || control?.verb === 'rollback' ? control : null;
     if (routing.block === BLOCK_FAILED) {
       if (ends === null || asked === null) return this.#refuse(end, true);
-      routing.endBlock(false);
+      if (ends.chain) routing.chainBlock();
+      else routing.endBlock(false);
       return this.#answer(asked, { tag: 'ROLLBACK' }, end);
     }
     if (asked === null || verdict === null) return GO;
     if (routing.block === BLOCK_DEFERRED && ends !== null && !ends.chain) {
-      routing.block = NO_BLOCK;
-      routing.begin = null;
+      routing.endBlock(false);
       return this.#answer(asked, { tag: ends.verb === 'commit' ? 'COMMIT' : 'ROLLBACK' }, end);
     }
     if (verdict.facts.own !== null) {
@@ -347,7 +347,7 @@ export class UnitRouter {
     routing.block = BLOCK_DEFERRED;
     routing.begin = query(Buffer.from(this.#text, 'latin1').toString());
     routing.beginVerdict = verdict;
-    return this.#answer(asked, { tag: 'BEGIN' }, end);
+    return this.#answer(asked, { tag: verdict.facts.command }, end);
   }
 
   #answer(asked: AskedAs, result: OwnResult, end: number): number {
@@ -375,7 +375,9 @@ export class UnitRouter {
     return ANSWERED;
   }
 
-  #noNode(end: number): number {
+  /** A node that a hint names and that is not there is not waited for. `end` 0 = the unit has not been seen whole. */
+  #placed(end: number): number {
+    if (this.#routing.target !== TO_NODE || !this.#routing.unknownNode || end === 0) return GO;
     const error = { severity: 'ERROR', sqlstate: '57P03', message: this.#routing.holdText() } as const;
     return this.#error(error, true, end);
   }

@@ -132,6 +132,13 @@ export class ClusterState {
     return inOrder([...this.#step(name, check, now), ...this.#settle(now)]);
   }
 
+  /** The warmup_query of a node is over. One that fails again will have to be warmed again. */
+  warmed(name: string, now: Now): ClusterEvent[] {
+    const node = this.#nodes.get(name);
+    if (node === undefined || node.health !== 'up' || node.failures > 0) return [];
+    return this.#step(name, { kind: 'warmed' }, now);
+  }
+
   /** A person takes a node out or puts it back, or changes its weight. */
   override(name: string, change: Partial<Override>, now: Now): ClusterEvent[] {
     const override = { ...(this.overrides.get(name) ?? NO_OVERRIDE), ...change };
@@ -161,8 +168,8 @@ export class ClusterState {
   }
 
   limits(): Limits {
-    const { failThreshold, maxLagMs, recoverLagMs, maxLagBytes } = this.settings;
-    return { failThreshold, maxLagMs, recoverLagMs, maxLagBytes };
+    const { failThreshold, maxLagMs, recoverLagMs, maxLagBytes, warmupQuery } = this.settings;
+    return { failThreshold, maxLagMs, recoverLagMs, maxLagBytes, warmUp: warmupQuery !== '' };
   }
 
   #adoptNodes(now: Now): void {

@@ -79,6 +79,10 @@ export class MonitorConnection implements ServerOwner {
     this.#deps = deps;
   }
 
+  leadsTo(target: MonitorTarget): boolean {
+    return JSON.stringify(target) === JSON.stringify(this.target);
+  }
+
   get busy(): boolean {
     return this.#job !== null;
   }

@@ -12,8 +12,9 @@ import { Heartbeat } from './heartbeat.ts';
 import { LsnSampler, type SampledNode } from './lsn-sampler.ts';
 import { CheckError, MonitorConnection, type MonitorDeps, type MonitorTarget } from './monitor-connection.ts';
 import { NodeCheck } from './node-check.ts';
-import { type NodeFacts, type Now, whyOut } from './node-state.ts';
+import { isColdOnly, type NodeFacts, type Now, whyOut } from './node-state.ts';
 import { RoleSources } from './role-sources.ts';
+import { WarmUp } from './warm-up.ts';
 
 /** A refused check is repeated after this, and hints cause no more checks than one in this time. */
 const RETRY_MS = 100;
@@ -54,6 +55,7 @@ export class ClusterMonitor {
   #beatConnection: MonitorConnection | null = null;
   #beatNode = '';
   readonly #sources: RoleSources;
+  readonly #warmUp: WarmUp;
   #timer: NodeJS.Timeout | null = null;
   #settleTimer: NodeJS.Timeout | null = null;
   #troubleTimer: NodeJS.Timeout | null = null;
@@ -67,6 +69,7 @@ export class ClusterMonitor {
     this.#hooks = hooks;
     this.#heartbeat = new Heartbeat(state.settings.name, hooks.log);
     const { clock } = hooks.deps;
+    this.#warmUp = new WarmUp(state.settings.name, hooks.log, hooks.deps);
     this.#sources = new RoleSources(hooks.log, () => clock.now());
     this.#sampler = new LsnSampler(
       {
@@ -100,6 +103,7 @@ export class ClusterMonitor {
     if (this.#settleTimer !== null) clearTimeout(this.#settleTimer);
     if (this.#troubleTimer !== null) clearTimeout(this.#troubleTimer);
     this.#sampler.stop();
+    this.#warmUp.stop();
     this.#beatConnection?.close();
     for (const node of this.#nodes.values()) this.#close(node);
     this.#nodes.clear();
@@ -176,8 +180,7 @@ export class ClusterMonitor {
     const { deps, log } = this.#hooks;
     for (const [known, watched] of this.#nodes) {
       const target = nodes.find((node) => node.name === known);
-      if (target !== undefined && sameTarget(this.#targetOf(target), watched.check.connection.target))
-        continue;
+      if (target !== undefined && watched.check.connection.leadsTo(this.#targetOf(target))) continue;
       this.#close(watched);
       this.#nodes.delete(known);
       if (this.#beatNode === known) {
@@ -217,6 +220,7 @@ export class ClusterMonitor {
     node.check.connection.onNews = () => {};
     node.check.connection.close();
     node.sample.close();
+    this.#warmUp.end(node.target.name);
   }
 
   #round(again = false): void {
@@ -282,6 +286,7 @@ export class ClusterMonitor {
     if (check.kind === 'answer') this.#tellGeometry(check.facts);
     this.#tellError(node, check);
     this.#told(events);
+    this.#warm(node);
     const failures = this.state.node(name)?.failures ?? 0;
     if (check.kind === 'failure' && failures < settings.failThreshold && node.retry === null) {
       node.retry = setTimeout(() => {
@@ -289,6 +294,15 @@ export class ClusterMonitor {
         if (node.running === null && this.#watches(node)) this.#begin(node);
       }, RETRY_MS);
     }
+  }
+
+  #warm(node: Watched): void {
+    const { name } = node.target;
+    const record = this.state.node(name);
+    if (record === undefined || !isColdOnly(record)) return;
+    this.#warmUp.begin(name, this.#targetOf(node.target), this.state.settings.warmupQuery, () =>
+      this.#told(this.state.warmed(name, this.#now())),
+    );
   }
 
   #told(events: readonly ClusterEvent[]): void {
@@ -380,8 +394,4 @@ export class ClusterMonitor {
     const { clock } = this.#hooks.deps;
     void this.#heartbeat.beat(this.#beatConnection, settings.checkTimeoutMs, () => clock.now());
   }
-}
-
-function sameTarget(a: MonitorTarget, b: MonitorTarget): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -73,6 +73,8 @@ export interface NodeRecord {
   readonly unfollowed: number;
   /** It follows the primary (or there is none to follow). */
   readonly following: boolean;
+  /** It was down, and its caches have not been warmed since (warmup_query). */
+  readonly cold: boolean;
   readonly failures: number;
   readonly slowChecks: number;
   readonly lastError: string;
@@ -102,7 +104,9 @@ export type Observation =
       /** There is no primary: whether the walreceiver runs says nothing. */
       readonly orphaned: boolean;
     }
-  | { readonly kind: 'detached'; readonly on: boolean };
+  | { readonly kind: 'detached'; readonly on: boolean }
+  /** Its warmup_query is over. */
+  | { readonly kind: 'warmed' };
 
 export interface Limits {
   readonly failThreshold: number;
@@ -110,6 +114,8 @@ export interface Limits {
   readonly maxLagMs: number;
   readonly recoverLagMs: number;
   readonly maxLagBytes: number;
+  /** There is a warmup_query. */
+  readonly warmUp: boolean;
 }
 
 export interface Now {
@@ -148,6 +154,7 @@ export function newNode(name: string, detached: boolean, wall: number): NodeReco
     behind: false,
     unfollowed: 0,
     following: true,
+    cold: false,
     failures: 0,
     slowChecks: 0,
     lastError: '',
@@ -168,13 +175,14 @@ export function next(node: NodeRecord, observation: Observation, now: Now, limit
 function changed(node: NodeRecord, seen: Observation, now: Now, limits: Limits): NodeRecord {
   switch (seen.kind) {
     case 'answer': {
-      const missing = seen.facts.inRecovery && !seen.facts.streaming && !seen.facts.logical;
+      const facts = withTimeline(node.facts, seen.facts);
+      const missing = facts.inRecovery && !facts.streaming && !facts.logical;
       const unfollowed = !missing ? 0 : node.unfollowed + (seen.primaryWell ? 1 : 0);
       return {
         ...node,
         health: 'up',
         failures: 0,
-        facts: seen.facts,
+        facts,
         unfollowed,
         lastCheckAt: now.wall,
       };
@@ -186,6 +194,7 @@ function changed(node: NodeRecord, seen: Observation, now: Now, limits: Limits):
         ...failed(node, seen.error, now),
         failures,
         health: dead ? 'down' : node.health,
+        cold: node.cold || (dead && limits.warmUp),
       };
     }
     case 'slow':
@@ -193,9 +202,12 @@ function changed(node: NodeRecord, seen: Observation, now: Now, limits: Limits):
       return { ...failed(node, seen.error, now), slowChecks: node.slowChecks + 1 };
     case 'detached':
       return { ...node, detached: seen.on, serving: null };
+    case 'warmed':
+      return { ...node, cold: false };
     case 'judged': {
       const { role, why, foreign } = seen;
-      if (role !== 'replica') return { ...node, role, why, foreign, lagMs: null, lagBytes: null };
+      if (role !== 'replica')
+        return { ...node, role, why, foreign, lagMs: null, lagBytes: null, cold: false };
       const lost = !seen.orphaned && node.unfollowed >= limits.failThreshold;
       return {
         ...node,
@@ -206,9 +218,27 @@ function changed(node: NodeRecord, seen: Observation, now: Now, limits: Limits):
         lagBytes: seen.lagBytes,
         behind: isBehind(node, seen.lagMs, seen.lagBytes, limits),
         following: !seen.otherTimeline && !isMasked(node.facts) && (seen.orphaned ? node.following : !lost),
+        // without a primary, cold replicas are better than none
+        cold: node.cold && !seen.orphaned,
       };
     }
   }
+}
+
+/**
+ * A replica without a walreceiver tells the timeline of its last restartpoint, which may be older than the one that it
+ * has followed to. What it has received since its start says that it is the same run of the same node: a restarted, cloned
+ * or rewound one begins anew.
+ */
+function withTimeline(before: NodeFacts | null, facts: NodeFacts): NodeFacts {
+  if (before === null || !before.inRecovery || !facts.inRecovery || facts.streaming || facts.logical)
+    return facts;
+  const sameRun =
+    facts.systemId === before.systemId &&
+    before.writtenLsn > 0 &&
+    facts.writtenLsn >= before.writtenLsn &&
+    facts.replayedLsn >= before.replayedLsn;
+  return sameRun && facts.timeline < before.timeline ? { ...facts, timeline: before.timeline } : facts;
 }
 
 function failed(node: NodeRecord, error: string, now: Now): NodeRecord {
@@ -248,7 +278,7 @@ function stateOf(node: NodeRecord): NodeState {
   if (node.health === 'unknown' || node.role === 'unknown')
     return node.state === 'detached' ? 'starting' : node.state;
   if (node.role === 'primary' || node.role === 'conflict') return node.role;
-  return node.behind || !node.following ? 'lagging' : 'replica';
+  return node.behind || !node.following || node.cold ? 'lagging' : 'replica';
 }
 
 /** Moves to the state that the facts make, and finds what that means to others. */
@@ -278,8 +308,14 @@ function settle(before: NodeRecord, node: NodeRecord, now: Now, limits: Limits):
   return { node: moved, events: [] };
 }
 
+/** It could take reads, were it not for its warmup_query. */
+export function isColdOnly(node: NodeRecord): boolean {
+  return node.cold && node.state === 'lagging' && !node.behind && node.following;
+}
+
 /** Why a replica serves no reads, for people. */
 export function whyOut(node: NodeRecord, limits: Limits): string {
+  if (isColdOnly(node)) return 'its warmup_query runs';
   if (node.state === 'down') return `${node.failures} checks failed: ${node.lastError}`;
   if (isMasked(node.facts)) return 'it takes writes, but it is said not to be the primary';
   if (!node.following) {

@@ -176,7 +176,7 @@ export const CLUSTER_OPTIONS = [
     'warmup_query',
     text,
     '',
-    'Run on a replica that comes back, before it takes reads; to load its caches. Errors are only logged.',
+    'Run by check_user in check_dbname on a replica that was down, before it takes reads again; to load its caches (`SELECT pg_prewarm(…)`). Errors are only logged; after 5 minutes it is given up.',
     C,
   ),
   option(

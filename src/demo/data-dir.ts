@@ -100,6 +100,14 @@ export function writeSettings(dir: string, settings: PostgresSettings, owner: Ru
   writeOwned(join(dir, CONF), `${lines.join('\n')}\n`, owner);
 }
 
+/** As ALTER SYSTEM RESET of `names`: what somebody has set by hand there would win over our file. */
+export function forgetAlterSystem(dir: string, names: readonly string[], owner: RunAs | null): void {
+  const file = join(dir, 'postgresql.auto.conf');
+  const before = readFileSync(file, 'utf8');
+  const kept = before.split('\n').filter((line) => !names.some((name) => line.startsWith(`${name} =`)));
+  if (kept.join('\n') !== before) writeOwned(file, kept.join('\n'), owner);
+}
+
 /** Replaces pg_hba.conf: `lines` first, then everybody from loopback by `auth`. */
 export function writeHba(dir: string, lines: readonly string[], auth: string, owner: RunAs | null): void {
   const rest: string[] = process.platform === 'win32' ? [] : [`local all all ${auth}`];

@@ -50,11 +50,11 @@ export function guideLines(guide: Guide): string[] {
       [
         ['SHOW POOL_NODES;', 'the nodes: role, reads, lag (SHOW NODES has more)'],
         ['SHOW ROUTES;', 'where the last statements went, and why'],
-        ['EXPLAIN ROUTE SELECT nextval($$s$$);', 'where this one would go, and why'],
+        ['EXPLAIN ROUTE FOR app SELECT now();', 'where this one would go, and why'],
         ['DETACH pg3; … ATTACH pg3;', 'no more reads there, and again'],
         ['SHOW HELP;', 'the rest'],
       ],
-      38,
+      36,
     ),
     `Straight to a node (here SELECT pg_wal_replay_pause() makes it lag, pg_wal_replay_resume() ends that):`,
     psql('postgres', adminPassword, APP_DATABASE, second?.port),

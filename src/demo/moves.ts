@@ -65,6 +65,13 @@ async function start(
   }
 }
 
+/** What went wrong; of a log behind it only the last line. */
+function sentence(error: unknown): string {
+  const lines = (error instanceof Error ? error.message : String(error)).split('\n');
+  const last = lines.at(-1) ?? '';
+  return lines.length === 1 ? last : `${lines[0]}; its last line: ${last}`;
+}
+
 /** Carries out one line. Rejects with a sentence when it cannot be done. */
 async function move(line: string, { cluster, print }: MovesOptions): Promise<void> {
   const [verb = '', name = '', ...rest] = line.trim().toLowerCase().replace(/;$/, '').split(/\s+/);
@@ -116,7 +123,7 @@ export function takeMoves(options: MovesOptions): () => Promise<void> {
       try {
         await move(line, options);
       } catch (error) {
-        options.print(`  ${error instanceof Error ? error.message : error}`);
+        options.print(`  ${sentence(error)}`);
       }
     });
   });

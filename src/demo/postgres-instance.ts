@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import {
   effectiveSettings,
+  forgetAlterSystem,
   initDataDir,
   markStandby,
   type PostgresSettings,
@@ -211,6 +212,7 @@ export class PostgresInstance {
     }
     this.#settings = next;
     writeSettings(this.dir, next, this.#owner);
+    forgetAlterSystem(this.dir, Object.keys(changes), this.#owner);
     this.reload();
   }
 

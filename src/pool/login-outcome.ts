@@ -52,13 +52,15 @@ export function loginFailed(
   error: ServerError | null,
 ): void {
   const now = host.now();
-  pool.lastLoginError = error;
+  // a node that starts or stops refuses nobody for good: later clients are not told off with it either
+  const passing = error === null || error.sqlstate === '57P03';
+  pool.lastLoginError = passing && pool.node !== null ? null : error;
   pool.lastFailure = reason;
   pool.retryAtMs = now + retryMs(pool);
   host.serverLog(server, pool).warning(reason);
   host.onTrouble(pool, 'refused');
   // a starting or stopping server, or one that cannot be reached, may come back: clients keep waiting
-  if (error === null || error.sqlstate === '57P03' || usable(pool, server) > 0) return;
+  if (passing || usable(pool, server) > 0) return;
   // reads need not fail with one replica
   if (pool.role === 'replica') {
     pool.rerouteWaiters();

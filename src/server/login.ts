@@ -213,6 +213,7 @@ export class ServerLogin {
             severity: 'FATAL',
             sqlstate: '08P01',
             message,
+            routine: '',
           });
           return;
         }

@@ -163,7 +163,7 @@ export abstract class ReplyAccount {
     const whole = end <= buffer.length;
     const error = whole
       ? decodeError(buffer.subarray(pos + 5, end))
-      : { severity: 'ERROR', sqlstate: '', message: '' };
+      : { severity: 'ERROR', sqlstate: '', message: '', routine: '' };
     const fatal = error.severity === 'FATAL' || error.severity === 'PANIC';
     // the text of some function did DEALLOCATE: what is noted about this server is not so
     if (error.sqlstate === '26000' && OWN_NAME.test(error.message))

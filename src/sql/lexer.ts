@@ -14,8 +14,10 @@ import type { Normalised } from './facts.ts';
 import { hintIn } from './hint.ts';
 import {
   AMPERSAND,
+  BACKSLASH_CHAR,
   BLANK,
   CLASS,
+  charAt,
   DASH,
   DIGIT,
   DOLLAR,
@@ -29,6 +31,7 @@ import {
   LOWER_U,
   LOWER_X,
   MARK,
+  MARK_CHAR,
   numberEnd,
   PLAIN,
   QUOTE,
@@ -36,6 +39,7 @@ import {
   SEMICOLON,
   SLASH,
   SPACE,
+  SPACE_CHAR,
   STAR,
   stringEnd,
   WORD,
@@ -85,34 +89,63 @@ NEXT[AFTER_DOLLAR | DIGIT] = IN_LONG_WORD;
 
 const OWN_NAME = /pgconcierge/i;
 
+/**
+ * Where the result is put together, behind the bytes of the text: it becomes a string once, at the end. Grows, and is
+ * given up when it got large.
+ */
+let scratch = Buffer.allocUnsafe(16_384);
+const LARGE = 1 << 20;
+
+/** The state in which nextEvent() stopped. */
+let stateThere = AFTER_TOKEN;
+/** Something of the result is no byte. */
+let wide = false;
+
+function wideWord(): number {
+  wide = true;
+  return WORD;
+}
+
+/** Index of the next character that wants a closer look, or the text's end. Small, so that V8 keeps it in registers. */
+function nextEvent(text: string, from: number, before: number): number {
+  const end = text.length;
+  let state = before;
+  let i = from;
+  while (i < end) {
+    const next = NEXT[state | (CLASS[text.charCodeAt(i)] ?? wideWord())] ?? EVENT;
+    if (next === EVENT) break;
+    state = next;
+    i++;
+  }
+  stateThere = state;
+  return i;
+}
+
 /** `text` with its literals replaced, and the routing hint before its first keyword. Throws nothing. */
 export function normalise(text: string): Normalised {
   const end = text.length;
   const lead = leadEnd(text, 0);
   const hint = lead > 0 ? hintIn(text, 0, lead) : null;
   let keep = keepsLiterals(text, lead);
-  let out = '';
+  wide = false;
+  /** Where the result ends in `scratch`; 0 = nothing was changed so far. */
+  let length = 0;
   /** What stands from here to `i` is taken over as it is. */
   let run = 0;
   let i = 0;
   // a space at the very start is one too many
   let state = AFTER_SPACE;
   for (;;) {
-    let kind = PLAIN;
-    while (i < end) {
-      kind = CLASS[text.charCodeAt(i)] ?? WORD;
-      const next = NEXT[state | kind] ?? EVENT;
-      if (next === EVENT) break;
-      state = next;
-      i++;
-    }
+    i = nextEvent(text, i, state);
+    state = stateThere;
     if (i >= end) break;
+    let kind = CLASS[text.charCodeAt(i)] ?? WORD;
     let from = i;
     let to = i;
     if (state === AFTER_DOLLAR) kind = DOLLAR;
     switch (kind) {
       case QUOTE: {
-        const letter = state === IN_SHORT_WORD ? text.charCodeAt(i - 1) | 32 : 0;
+        const letter = state === IN_SHORT_WORD ? charAt(text, i - 1) | 32 : 0;
         if (letter === LOWER_E) from--;
         to = stringEnd(text, i, letter === LOWER_E, letter !== LOWER_B && letter !== LOWER_X);
         if (to < 0) return { text, hint };
@@ -129,17 +162,15 @@ export function normalise(text: string): Normalised {
         if (to === i) kind = PLAIN;
         break;
       case AMPERSAND: {
-        const open = text.charCodeAt(i + 1);
-        if ((text.charCodeAt(i - 1) | 32) === LOWER_U && open === QUOTE_CHAR) {
-          from++;
-          to = stringEnd(text, from, false, true);
-          if (to < 0) return { text, hint };
-          kind = QUOTE;
-          break;
-        }
-        // a name whose escapes are told by a literal behind it
-        if ((text.charCodeAt(i - 1) | 32) === LOWER_U && open === 34) keep = true;
+        const open = (charAt(text, i - 1) | 32) === LOWER_U ? charAt(text, i + 1) : 0;
         to++;
+        // a name whose escapes are told by a literal behind it
+        if (open === 34) keep = true;
+        if (open !== QUOTE_CHAR) break;
+        from = to;
+        to = stringEnd(text, from, false, true);
+        if (to < 0) return { text, hint };
+        kind = QUOTE;
         break;
       }
       case DOUBLE_QUOTE:
@@ -154,40 +185,67 @@ export function normalise(text: string): Normalised {
       case MARK:
         to++;
         break;
-      default: {
+      default:
         // blanks or a comment, whose first character is behind us
         if (kind === DASH || kind === STAR) from--;
-        while (from > run && isBlank(text.charCodeAt(from - 1))) from--;
+        while (from > run && isBlank(charAt(text, from - 1))) from--;
         to = gapEnd(text, from);
         if (to < 0) return { text, hint };
-        if (from > run) out += text.slice(run, from);
-        if (out !== '' && to < end) out += ' ';
-        run = to;
-      }
+        kind = BLANK;
     }
-    state = run === to ? AFTER_SPACE : AFTER_TOKEN;
-    if (kind === MARK) {
-      out += `${text.slice(run, from)}\\?`;
-      run = to;
-    } else if (!keep && kind === DIGIT) {
-      out += `${text.slice(run, from)}?`;
-      run = to;
-    } else if (!keep && (kind === QUOTE || kind === DOLLAR)) {
-      out += `${text.slice(run, from)}'?'`;
-      run = to;
-    }
+    const stays =
+      kind !== BLANK && kind !== MARK && (keep || (kind !== QUOTE && kind !== DIGIT && kind !== DOLLAR));
+    if (stays) for (; i < to; i++) if (charAt(text, i) > 255) wide = true;
     i = to;
+    state = kind === BLANK ? AFTER_SPACE : AFTER_TOKEN;
+    if (stays) continue;
+    if (length === 0) length = prepare(text);
+    const out = scratch;
+    if (run < from) out.copyWithin(length, run, from);
+    length += from - run;
+    run = to;
+    if (kind === BLANK) {
+      if (length > end && to < end) out[length++] = SPACE_CHAR;
+    } else if (kind === DIGIT) out[length++] = MARK_CHAR;
+    else if (kind === MARK) {
+      out[length++] = BACKSLASH_CHAR;
+      out[length++] = MARK_CHAR;
+    } else {
+      out[length++] = QUOTE_CHAR;
+      out[length++] = MARK_CHAR;
+      out[length++] = QUOTE_CHAR;
+    }
   }
-  const last = state === AFTER_SPACE ? end - 1 : end;
-  if (run === 0 && last === end && out === '') return { text, hint };
-  return { text: run < last ? out + text.slice(run, last) : out, hint };
+  const last = state === AFTER_SPACE && run < end ? end - 1 : end;
+  if (length === 0) return { text: last === end ? text : text.slice(0, last), hint };
+  if (wide) return { text: normaliseWide(text), hint };
+  if (run < last) {
+    scratch.copyWithin(length, run, last);
+    length += last - run;
+  }
+  return { text: scratch.latin1Slice(end, length), hint };
+}
+
+/** Puts the bytes of `text` into `scratch`; returns where they end and the result begins. */
+function prepare(text: string): number {
+  // an operator ? takes two places, everything else at most one more than before
+  const room = 3 * text.length + 2;
+  if (scratch.length < room || scratch.length > LARGE) scratch = Buffer.allocUnsafe(Math.max(room, 16_384));
+  scratch.write(text, 'latin1');
+  return text.length;
+}
+
+/** Characters instead of bytes, e.g. from a test: by way of the bytes. */
+function normaliseWide(text: string): string {
+  const { text: result } = normalise(Buffer.from(text, 'utf8').latin1Slice());
+  return Buffer.from(result, 'latin1').toString('utf8');
 }
 
 /** Index of the first character of the statement at `from`: behind blanks, comments, semicolons and parentheses. */
 function leadEnd(text: string, from: number): number {
   let i = from;
   for (;;) {
-    const c = text.charCodeAt(i);
+    const c = charAt(text, i);
     if (c === 40 || c === 59) i++;
     else {
       const next = gapEnd(text, i);
@@ -199,10 +257,10 @@ function leadEnd(text: string, from: number): number {
 
 /** Whether the statement whose first word is at `from` says something by the value of a literal. */
 function keepsLiterals(text: string, from: number): boolean {
-  const first = text.charCodeAt(from) | 32;
-  const second = text.charCodeAt(from + 1) | 32;
+  const first = charAt(text, from) | 32;
+  const second = charAt(text, from + 1) | 32;
   if (first === 115 && second === LOWER_E) {
-    return (text.charCodeAt(from + 2) | 32) === 116 && OWN_NAME.test(text.slice(from));
+    return (charAt(text, from + 2) | 32) === 116 && OWN_NAME.test(text.slice(from));
   }
   return first === LOWER_E && second === LOWER_X && text.slice(from, from + 7).toLowerCase() === 'explain';
 }

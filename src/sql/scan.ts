@@ -43,20 +43,30 @@ fillClass(';', SEMICOLON);
 fillClass('?', MARK);
 fillClass('&', AMPERSAND);
 
+export const SPACE_CHAR = 32;
 export const QUOTE_CHAR = 39;
 const STAR_CHAR = 42;
 const DASH_CHAR = 45;
 const SLASH_CHAR = 47;
-const BACKSLASH_CHAR = 92;
+export const MARK_CHAR = 63;
+export const BACKSLASH_CHAR = 92;
 const UNDERSCORE_CHAR = 95;
 export const LOWER_B = 98;
 export const LOWER_E = 101;
 export const LOWER_U = 117;
 export const LOWER_X = 120;
 
+/** The character at `i`, -1 behind the end. (V8 never forgets a charCodeAt that was out of bounds: slow for good.) */
+export function charAt(text: string, i: number): number {
+  return i < text.length ? text.charCodeAt(i) : -1;
+}
+
 export function isBlank(c: number): boolean {
-  const kind = CLASS[c];
-  return kind === SPACE || kind === BLANK;
+  return c === SPACE_CHAR || (c >= 9 && c <= 13);
+}
+
+function isDigit(c: number): boolean {
+  return c >= 48 && c <= 57;
 }
 
 /**
@@ -67,18 +77,18 @@ export function stringEnd(text: string, open: number, escapes: boolean, doubles:
   let i = open + 1;
   for (;;) {
     if (escapes) {
-      let c = text.charCodeAt(i);
+      let c = charAt(text, i);
       while (c !== QUOTE_CHAR) {
         if (i >= text.length) return -1;
         i += c === BACKSLASH_CHAR ? 2 : 1;
-        c = text.charCodeAt(i);
+        c = charAt(text, i);
       }
     } else {
       i = text.indexOf("'", i);
       if (i < 0) return -1;
     }
     i++;
-    if (doubles && text.charCodeAt(i) === QUOTE_CHAR) {
+    if (doubles && charAt(text, i) === QUOTE_CHAR) {
       i++;
       continue;
     }
@@ -92,10 +102,10 @@ export function stringEnd(text: string, open: number, escapes: boolean, doubles:
 function continuation(text: string, from: number): number {
   let lines = 0;
   for (let i = from; i < text.length; i++) {
-    const c = text.charCodeAt(i);
+    const c = charAt(text, i);
     if (c === 10 || c === 13) lines++;
     else if (c === QUOTE_CHAR) return lines > 0 ? i : -1;
-    else if (c === DASH_CHAR && text.charCodeAt(i + 1) === DASH_CHAR) i = lineEnd(text, i) - 1;
+    else if (c === DASH_CHAR && charAt(text, i + 1) === DASH_CHAR) i = lineEnd(text, i) - 1;
     else if (!isBlank(c)) return -1;
   }
   return -1;
@@ -105,7 +115,7 @@ function continuation(text: string, from: number): number {
 function lineEnd(text: string, from: number): number {
   let i = from;
   while (i < text.length) {
-    const c = text.charCodeAt(i);
+    const c = charAt(text, i);
     if (c === 10 || c === 13) break;
     i++;
   }
@@ -116,8 +126,8 @@ function lineEnd(text: string, from: number): number {
 export function gapEnd(text: string, from: number): number {
   let i = from;
   for (;;) {
-    const c = text.charCodeAt(i);
-    const next = text.charCodeAt(i + 1);
+    const c = charAt(text, i);
+    const next = charAt(text, i + 1);
     if (isBlank(c)) i++;
     else if (c === DASH_CHAR && next === DASH_CHAR) i = lineEnd(text, i);
     else if (c === SLASH_CHAR && next === STAR_CHAR) {
@@ -131,12 +141,12 @@ export function gapEnd(text: string, from: number): number {
 function commentEnd(text: string, open: number): number {
   let depth = 1;
   for (let i = open + 2; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if (c === STAR_CHAR && text.charCodeAt(i + 1) === SLASH_CHAR) {
+    const c = charAt(text, i);
+    if (c === STAR_CHAR && charAt(text, i + 1) === SLASH_CHAR) {
       depth--;
       i++;
       if (depth === 0) return i + 1;
-    } else if (c === SLASH_CHAR && text.charCodeAt(i + 1) === STAR_CHAR) {
+    } else if (c === SLASH_CHAR && charAt(text, i + 1) === STAR_CHAR) {
       depth++;
       i++;
     }
@@ -147,26 +157,26 @@ function commentEnd(text: string, open: number): number {
 /** Index behind the number at `from`: a digit, or a dot and a digit. */
 export function numberEnd(text: string, from: number): number {
   let i = from;
-  const c = text.charCodeAt(i);
+  const c = charAt(text, i);
   if (c === 48) {
-    const base = text.charCodeAt(i + 1) | 32;
+    const base = charAt(text, i + 1) | 32;
     if (base === 120 || base === 111 || base === 98) {
       const digits = i + 2;
       i = digits;
-      while (isHexDigit(text.charCodeAt(i))) i++;
+      while (isHexDigit(charAt(text, i))) i++;
       if (i > digits) return i;
       i = from;
     }
   }
-  if (CLASS[c] === DIGIT) {
+  if (isDigit(c)) {
     i = digitsEnd(text, i);
     // 1..9 is a slice of an array: two numbers
-    if (text.charCodeAt(i) === 46 && text.charCodeAt(i + 1) !== 46) i = digitsEnd(text, i + 1);
+    if (charAt(text, i) === 46 && charAt(text, i + 1) !== 46) i = digitsEnd(text, i + 1);
   } else i = digitsEnd(text, i + 1);
-  if ((text.charCodeAt(i) | 32) === 101) {
-    const sign = text.charCodeAt(i + 1);
+  if ((charAt(text, i) | 32) === 101) {
+    const sign = charAt(text, i + 1);
     const digits = sign === 43 || sign === DASH_CHAR ? i + 2 : i + 1;
-    if (CLASS[text.charCodeAt(digits)] === DIGIT) return digitsEnd(text, digits);
+    if (isDigit(charAt(text, digits))) return digitsEnd(text, digits);
   }
   return i;
 }
@@ -174,26 +184,26 @@ export function numberEnd(text: string, from: number): number {
 function digitsEnd(text: string, from: number): number {
   let i = from;
   for (;;) {
-    const c = text.charCodeAt(i);
-    if (CLASS[c] === DIGIT) i++;
-    else if (c === UNDERSCORE_CHAR && i > from && CLASS[text.charCodeAt(i + 1)] === DIGIT) i += 2;
+    const c = charAt(text, i);
+    if (isDigit(c)) i++;
+    else if (c === UNDERSCORE_CHAR && i > from && isDigit(charAt(text, i + 1))) i += 2;
     else return i;
   }
 }
 
 function isHexDigit(c: number): boolean {
-  return CLASS[c] === DIGIT || c === UNDERSCORE_CHAR || ((c | 32) >= 97 && (c | 32) <= 102);
+  return isDigit(c) || c === UNDERSCORE_CHAR || ((c | 32) >= 97 && (c | 32) <= 102);
 }
 
 /** Index behind the dollar-quoted string at `from`, or behind a stray dollar; -1 = the string does not end. */
 export function dollarEnd(text: string, from: number): number {
   let i = from + 1;
   while (i < text.length) {
-    const kind = CLASS[text.charCodeAt(i)] ?? WORD;
+    const kind = CLASS[charAt(text, i)] ?? WORD;
     if (kind !== WORD && kind !== DIGIT) break;
     i++;
   }
-  if (text.charCodeAt(i) !== 36) return from + 1;
+  if (charAt(text, i) !== 36) return from + 1;
   const tag = text.slice(from, i + 1);
   const close = text.indexOf(tag, i + 1);
   return close < 0 ? -1 : close + tag.length;

@@ -14,6 +14,8 @@ export interface ServerError {
   readonly severity: string;
   readonly sqlstate: string;
   readonly message: string;
+  /** Where in the server's source it was raised (R): texts are localised, this is not. */
+  readonly routine: string;
 }
 
 /** Decodes ErrorResponse / NoticeResponse; missing fields become ''. */
@@ -22,6 +24,7 @@ export function decodeError(body: Buffer): ServerError {
   let plain = '';
   let sqlstate = '';
   let message = '';
+  let routine = '';
   let at = 0;
   while (at < body.length && body[at] !== 0) {
     const code = body[at];
@@ -31,9 +34,10 @@ export function decodeError(body: Buffer): ServerError {
     else if (code === 0x56) plain = field.text;
     else if (code === 0x43) sqlstate = field.text;
     else if (code === 0x4d) message = field.text;
+    else if (code === 0x52) routine = field.text;
     at = field.next;
   }
-  return { severity: plain === '' ? severity : plain, sqlstate, message };
+  return { severity: plain === '' ? severity : plain, sqlstate, message, routine };
 }
 
 /** Decodes ParameterStatus; null when it is malformed. */

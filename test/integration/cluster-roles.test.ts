@@ -81,6 +81,13 @@ test('kill -9, promotion of another one, the old one comes back: each told once'
   await watched.clusters.redetect('main').done;
   await watched.untilStates('pg1 replica, pg2 replica, pg3 primary', 5_000);
   await until(() => watched.told.at(-1) === 'replica_up pg1');
+
+  // the control file of pg2 still says timeline 1: with its walreceiver it must not lose the one that it has followed to
+  await pg3.kill();
+  await watched.untilStates('pg1 replica, pg2 replica, pg3 down', 10_000);
+  await watched.clusters.redetect('main').done;
+  assert.equal(watched.states, 'pg1 replica, pg2 replica, pg3 down');
+  assert.deepEqual(watched.told.slice(6), ['primary_down pg3']);
   assert.ok(watched.sink.views.every((view) => view.nodes.filter((n) => n.state === 'primary').length <= 1));
 });
 

@@ -159,11 +159,26 @@ test('the demo starts, routes, carries traffic through a switchover, and cleans 
     log.tail(60),
   );
 
-  // and a crash of a replica
-  child.stdin.write('kill pg3\n');
-  await until(async () => (await states()).includes('pg3 down'), { timeoutMs: 20_000, what: 'pg3 down' });
-  child.stdin.write('start pg3;\n');
-  await until(async () => (await states()).includes('pg3 replica'), { timeoutMs: 20_000, what: 'pg3 back' });
+  // a crash of the primary: reads go on, writes wait for the next one
+  child.stdin.write('kill pg2\n');
+  await until(async () => (await states()).join() === 'pg1 replica,pg2 down,pg3 replica', {
+    timeoutMs: 20_000,
+    what: 'pg2 down',
+  });
+  const alone = log.mark();
+  await until(
+    () =>
+      log.lines(alone).some((line) => {
+        const [first, second, third] = trafficRow(line)?.nodes ?? [];
+        return (first?.reads ?? 0) > 0 && second?.reads === 0 && (third?.reads ?? 0) > 0;
+      }),
+    { timeoutMs: 15_000, what: 'reads without a primary' },
+  );
+  child.stdin.write('promote pg3\nstart pg2;\n');
+  await until(async () => (await states()).join() === 'pg1 replica,pg2 replica,pg3 primary', {
+    timeoutMs: 30_000,
+    what: 'all three back',
+  });
   await admin.end();
 
   const dir = dirname(await iniOf(log));

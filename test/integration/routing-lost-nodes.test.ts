@@ -227,6 +227,12 @@ describe('S-42: a replica dies in the middle of a read', () => {
     });
   }
 
+  /** pg2 is gone, for all that the daemon knows. */
+  function cut(how: 'rst' | 'fin' = 'rst'): void {
+    proxy.refuse();
+    proxy.cut(how);
+  }
+
   /** Until pg2 runs `text` there and waits for something. */
   async function untilStuck(text: string, count = 1): Promise<void> {
     const sql = `SELECT pid FROM pg_stat_activity WHERE query LIKE '%${text}%' AND pid <> pg_backend_pid()
@@ -242,7 +248,8 @@ describe('S-42: a replica dies in the middle of a read', () => {
     const holder = await routedLogin(t, daemon, 'app_rw');
     await outcome(holder, 'simple', 'BEGIN');
     await outcome(holder, 'simple', 'LOCK TABLE foo IN ACCESS EXCLUSIVE MODE');
-    // replicas hold it too, once its WAL record is there
+    // replicas hold it too, once its WAL record is there: a commit writes it out
+    await cluster.sql(cluster.primary, "SELECT pg_logical_emit_message(true, 'test', '')");
     const held =
       "SELECT 1 FROM pg_locks WHERE relation = 'foo'::regclass AND mode = 'AccessExclusiveLock' AND granted";
     for (const replica of cluster.replicas)
@@ -262,7 +269,7 @@ describe('S-42: a replica dies in the middle of a read', () => {
         const read = `SELECT inet_server_port(), bar FROM foo /* ${protocol} ${how} */`;
         const answered = rows(client, protocol, read);
         await untilStuck(`${protocol} ${how}`);
-        proxy.cut(how);
+        cut(how);
         await until(async () => {
           const text = `SELECT 1 FROM pg_stat_activity WHERE query LIKE '%${protocol} ${how}%' AND wait_event_type = 'Lock'`;
           return (await cluster.sql(cluster.node('pg3'), text)).rows.length > 0;
@@ -272,7 +279,6 @@ describe('S-42: a replica dies in the middle of a read', () => {
         assert.deepEqual([nodeAt(cluster, row?.[0]), row?.[1]], ['pg3', '1']);
         const [last] = (await admin.show('ROUTES')).filter((one) => one.text('text')?.includes('bar'));
         assert.deepEqual([last?.text('node'), last?.text('reason')], ['pg3', 'node lost']);
-        // banned: the next ones go elsewhere at once
         assert.equal(await nodeOf(cluster, client, whereAmI, protocol), 'pg3');
       });
     }
@@ -283,7 +289,7 @@ describe('S-42: a replica dies in the middle of a read', () => {
       const unlock = await lockFoo(t, daemon);
       const answered = rows(client, protocol, 'SELECT inet_server_port(), bar FROM foo /* alone */');
       await untilStuck('/* alone */');
-      proxy.cut();
+      cut();
       await unlock();
       const [row] = await answered;
       assert.equal(nodeAt(cluster, row?.[0]), 'pg1');
@@ -304,7 +310,7 @@ describe('S-42: a replica dies in the middle of a read', () => {
       // another client of the same replica has seen nothing yet
       const answered = rows(waiting, protocol, 'SELECT inet_server_port() FROM foo /* waits */');
       await untilStuck('/* waits */');
-      proxy.cut();
+      cut();
       const messages = await victim.until('Z');
       assert.equal(brief(victim, messages), '08006 I');
       assert.equal(errorOf(messages).severity, 'ERROR');
@@ -324,7 +330,7 @@ describe('S-42: a replica dies in the middle of a read', () => {
       const unlock = await lockFoo(t, daemon);
       const broken = send(client, protocol, 'SELECT bar FROM foo /* in a block */');
       await untilStuck('in a block');
-      proxy.cut();
+      cut();
       assert.equal(brief(client, await broken), '08006 E');
       assert.equal(await outcome(client, protocol, 'SELECT 1'), '25P02 E');
       assert.equal(await outcome(client, protocol, 'COMMIT'), 'ROLLBACK I');
@@ -340,7 +346,7 @@ describe('S-42: a replica dies in the middle of a read', () => {
       await outcome(client, protocol, 'BEGIN READ ONLY');
       assert.equal(await nodeOf(cluster, client, whereAmI, protocol), 'pg2');
       const from = daemon.log.mark();
-      proxy.cut();
+      cut();
       await daemon.log.waitFor(/the client stays/, { from });
       assert.equal(client.pending.length, 0);
       assert.equal(await outcome(client, protocol, 'SELECT 1'), '08006 E');
@@ -375,7 +381,7 @@ describe('S-42: a replica dies in the middle of a read', () => {
     await client.closed();
     const got = client.pending;
     assert.match(raw.typesOf(got).replace(/^[RSKZ]*/, ''), /^TD+$/);
-    assert.equal(await nodeOf(cluster, other), 'pg3');
+    assert.match(await nodeOf(cluster, other), /pg[23]/);
   });
 
   test('kill -9 of the replica under many readers: none of them is told', async (t) => {

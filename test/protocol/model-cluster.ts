@@ -55,8 +55,9 @@ export class ModelCluster {
   }
 
   #node(name: string): ModelNode {
-    const first = (what: string): boolean => {
-      if (this.primary === name || this.#happened.has(what)) return false;
+    // what ends a statement inside of a block cannot be mended by sending it again
+    const first = (what: string, server: ModelPostgres): boolean => {
+      if (this.primary === name || server.status !== 'I' || this.#happened.has(what)) return false;
       this.#happened.add(what);
       return true;
     };
@@ -95,11 +96,11 @@ export class ModelCluster {
           return { rows: [id], notice };
         }
         case 'dies':
-          return first(sql) ? null : { rows: [id] };
+          return first(sql, server) ? null : { rows: [id] };
         case 'conflicts':
-          return first(sql) ? { error: '40001', text: 'conflict with recovery' } : { rows: [id] };
+          return first(sql, server) ? { error: '40001', text: 'conflict with recovery' } : { rows: [id] };
         case 'conflicts_to_death':
-          return first(sql)
+          return first(sql, server)
             ? { error: '40001', text: 'conflict with recovery', fatal: true }
             : { rows: [id] };
         case 'notice':

@@ -286,7 +286,10 @@ export class ModelPostgres {
       case 'SET':
         return this.#setApplicationName(/^SET application_name='(.*)'$/.exec(sql)?.[1] ?? '');
       case 'run':
-        return this.#play(this.#node?.run(sql.slice(4), this) ?? null, portal === null && sql.startsWith('run select'));
+        return this.#play(
+          this.#node?.run(sql.slice(4), this) ?? null,
+          portal === null && sql.startsWith('run select'),
+        );
       case 'notice':
         this.#notice();
         return this.#done('DO');

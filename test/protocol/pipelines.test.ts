@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { errorResponse } from '../support/fake-server.ts';
-import { encode, errorFields, splitMessages, typesOf } from '../support/raw-messages.ts';
+import { typesOf } from '../support/raw-messages.ts';
+import { comparable, show } from './compare.ts';
 import { ModelPostgres } from './model-postgres.ts';
 import { type Burst, pipelinedScript, waitingScript } from './scripts.ts';
 import { Sim, type SimClient, simConfig } from './sim.ts';
@@ -20,36 +20,6 @@ function direct(bursts: readonly Burst[]): Buffer[] {
     postgres.receive(burst);
     return postgres.take();
   });
-}
-
-const show = (bytes: Buffer): string => {
-  const { messages, rest } = splitMessages(bytes);
-  const texts = messages.map(
-    ({ type, body }) => `${type}(${body.toString('utf8').replace(/[^ -~ß]+/g, '·')})`,
-  );
-  return `${texts.join(' ')}${rest.length > 0 ? ` +${rest.toString('hex')}` : ''}`;
-};
-
-/**
- * In an aborted transaction a Parse can be refused for several reasons (aborted, name in use, syntax), and which of
- * them comes first is not the same when the name or the statement was given to the server before: one error for all.
- */
-function comparable(bytes: Buffer): Buffer {
-  const { messages, rest } = splitMessages(bytes);
-  const aborted = messages.map(
-    (_, i) =>
-      messages
-        .slice(i)
-        .find(({ type }) => type === 'Z')
-        ?.body.toString() === 'E',
-  );
-  const out = messages.map((message, i) => {
-    const { type, body } = message;
-    if (type !== 'E' || aborted[i] !== true) return encode(type, body);
-    const { code } = errorFields(message);
-    return ['25P02', '42P05', '42601'].includes(code) ? errorResponse('25P02', '') : encode(type, body);
-  });
-  return Buffer.concat([...out, rest]);
 }
 
 interface Course {

@@ -8,7 +8,10 @@ export type Say = (client: string, next: () => number) => Buffer;
 /** A text of SQL. */
 type Text = (client: string, next: () => number) => string;
 
-const fixed = (sql: string): Text => () => sql;
+const fixed =
+  (sql: string): Text =>
+  () =>
+    sql;
 const word = fc.constantFrom('a', 'b', 'c');
 
 const read: fc.Arbitrary<Text> = fc.oneof(
@@ -28,7 +31,9 @@ const read: fc.Arbitrary<Text> = fc.oneof(
   ),
 );
 const insert: Text = (client, next) => `insert into ${client} values (${next()})`;
-const begin = fc.constantFrom(...['begin', 'begin', 'begin read only', 'begin isolation level serializable'].map(fixed));
+const begin = fc.constantFrom(
+  ...['begin', 'begin', 'begin read only', 'begin isolation level serializable'].map(fixed),
+);
 const end = fc.constantFrom(...['commit', 'rollback'].map(fixed));
 const other: fc.Arbitrary<Text> = fc.oneof(
   word.map((w): Text => fixed(`set application_name = '${w}'`)),
@@ -55,16 +60,28 @@ const alone: fc.Arbitrary<Text> = fc
   .constantFrom('lie', 'lie_with_notice', 'lie_in_plan', 'dies', 'conflicts', 'conflicts_to_death')
   .map((what) => (client, next) => `select ${what}('${client}', ${next()})`);
 
-const query = (sql: Text): Say => (client, next) => wire.query(sql(client, next));
-const join = (parts: readonly Say[]): Say => (client, next) =>
-  Buffer.concat(parts.map((part) => part(client, next)));
+const query =
+  (sql: Text): Say =>
+  (client, next) =>
+    wire.query(sql(client, next));
+const join =
+  (parts: readonly Say[]): Say =>
+  (client, next) =>
+    Buffer.concat(parts.map((part) => part(client, next)));
 const bytes = (...parts: readonly Buffer[]): Say => {
   const all = Buffer.concat(parts);
   return () => all;
 };
 
-const unnamed = (sql: Text): Say => (client, next) =>
-  Buffer.concat([wire.parse('', sql(client, next)), wire.describe('S', ''), wire.bind('', ''), wire.execute('')]);
+const unnamed =
+  (sql: Text): Say =>
+  (client, next) =>
+    Buffer.concat([
+      wire.parse('', sql(client, next)),
+      wire.describe('S', ''),
+      wire.bind('', ''),
+      wire.execute(''),
+    ]);
 
 const simple = fc.oneof(
   { weight: 6, arbitrary: text.map(query) },
@@ -98,9 +115,11 @@ const simple = fc.oneof(
 const extended: fc.Arbitrary<Say> = fc.oneof(
   {
     weight: 4,
-    arbitrary: fc
-      .tuple(statementName, text)
-      .map(([name, sql]): Say => (client, next) => wire.parse(name, sql(client, next))),
+    arbitrary: fc.tuple(statementName, text).map(
+      ([name, sql]): Say =>
+        (client, next) =>
+          wire.parse(name, sql(client, next)),
+    ),
   },
   {
     weight: 6,
@@ -143,19 +162,20 @@ const batch = fc.oneof(
   },
   {
     weight: 2,
-    arbitrary: fc
-      .tuple(alone, fc.boolean())
-      .map(([sql, named]): Say => (client, next) => {
-        const one = sql(client, next);
-        const name = named ? one.replace(/\W+/g, '_') : '';
-        return Buffer.concat([
-          wire.parse(name, one),
-          wire.bind('', name),
-          wire.describe('P', ''),
-          wire.execute(''),
-          wire.sync(),
-        ]);
-      }),
+    arbitrary: fc.tuple(alone, fc.boolean()).map(
+      ([sql, named]): Say =>
+        (client, next) => {
+          const one = sql(client, next);
+          const name = named ? one.replace(/\W+/g, '_') : '';
+          return Buffer.concat([
+            wire.parse(name, one),
+            wire.bind('', name),
+            wire.describe('P', ''),
+            wire.execute(''),
+            wire.sync(),
+          ]);
+        },
+    ),
   },
   { weight: 2, arbitrary: text.map((sql) => join([unnamed(sql), bytes(wire.sync())])) },
 );

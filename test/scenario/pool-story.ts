@@ -201,7 +201,8 @@ export function tell(steps: readonly Step[], limits: Partial<PoolLimits> = {}): 
           server.loggedIn = true;
           pool.onServerLoggedIn(real);
         } else {
-          const error = { severity: 'FATAL', sqlstate: step[1], message: `refused with ${step[1]}` };
+          const message = `refused with ${step[1]}`;
+          const error = { severity: 'FATAL', sqlstate: step[1], message, routine: '' };
           pool.onServerLoginFailed(real, 'server login failed', step[1] === '' ? null : error);
           server.close('server login failed');
         }

@@ -52,11 +52,14 @@ export async function outcome(client: RawClient, protocol: Protocol, sql: string
 }
 
 export function brief(client: RawClient, messages: readonly raw.RawMessage[]): string {
+  let status = client.transactionStatus;
   const said = messages.flatMap((message) => {
+    // of that reply, when others have come in behind it
+    if (message.type === 'Z') status = message.body.toString('latin1');
     if (message.type === 'E') return [raw.errorFields(message).code];
     return raw.tagsOf([message]);
   });
-  return [...said, client.transactionStatus].join(' ');
+  return [...said, status].join(' ');
 }
 
 /** The rows of one statement; throws a RawError when it failed. */

@@ -4,7 +4,13 @@ import { test } from 'node:test';
 import { type Limits, NODE_MOVES, newNode, next } from '../../../src/cluster/node-state.ts';
 import { replicaFacts, Story } from './fixture.ts';
 
-const LIMITS: Limits = { failThreshold: 3, maxLagMs: 120_000, recoverLagMs: 60_000, maxLagBytes: 0 };
+const LIMITS: Limits = {
+  failThreshold: 3,
+  maxLagMs: 120_000,
+  recoverLagMs: 60_000,
+  maxLagBytes: 0,
+  warmUp: false,
+};
 
 test('every state can be reached from every other where the table says so, and the table names all states', () => {
   const states = Object.keys(NODE_MOVES).sort();
@@ -206,4 +212,48 @@ test('detached by a person: no event, no traffic, and back without ceremony', ()
   assert.equal(story.of('pg2'), 'replica');
   assert.equal(story.state.view().nodes[1]?.readySinceMs, story.nowMs);
   assert.deepEqual(story.told(), []);
+});
+
+test('warmup_query: a replica that was down is cold until it has been warmed; nobody else is', () => {
+  const story = new Story(['pg1', 'pg2'], { warmupQuery: 'SELECT 1' });
+  story.primary('pg1').replica('pg2');
+  assert.equal(story.state.node('pg2')?.state, 'replica', 'not at the start of the proxy');
+  story.fails('pg2', 2).replica('pg2');
+  assert.equal(story.state.node('pg2')?.state, 'replica', 'not after a blip');
+  story.fails('pg2', 3).replica('pg2');
+  assert.equal(story.state.node('pg2')?.state, 'lagging');
+  assert.deepEqual(
+    story.events.map(({ event }) => event),
+    ['replica_down'],
+  );
+  // it has failed again meanwhile: what was run then does not count
+  story.fails('pg2');
+  assert.deepEqual(story.state.warmed('pg2', story.now), []);
+  story.replica('pg2');
+  story.events.push(...story.state.warmed('pg2', story.now));
+  assert.equal(story.state.node('pg2')?.state, 'replica');
+  story.replica('pg2').primary('pg1');
+  assert.deepEqual(
+    story.events.map(({ event }) => event),
+    ['replica_down', 'replica_up'],
+  );
+});
+
+test('warmup_query keeps no replica out when there is no primary, and none from becoming it', () => {
+  const story = new Story(['pg1', 'pg2', 'pg3'], { warmupQuery: 'SELECT 1' });
+  story.primary('pg1').replica('pg2').replica('pg3').fails('pg2', 3).fails('pg1', 3);
+  story.replica('pg2');
+  assert.equal(story.state.node('pg2')?.state, 'replica');
+  story.fails('pg3', 3).primary('pg3', { timeline: 2 });
+  assert.equal(story.state.node('pg3')?.state, 'primary');
+});
+
+test('a replica that loses its walreceiver keeps the timeline that it followed to, one that began anew does not', () => {
+  const story = new Story(['pg1', 'pg2']).primary('pg1', { timeline: 2 }).replica('pg2', { timeline: 2 });
+  story.fails('pg1', 3);
+  // its last restartpoint was on timeline 1
+  story.tick().replica('pg2', { timeline: 1, streaming: false, writtenLsn: 1_000_000 });
+  assert.equal(story.of('pg2'), 'replica');
+  story.tick().replica('pg2', { timeline: 1, streaming: false, writtenLsn: 0 });
+  assert.equal(story.of('pg2'), 'lagging', 'it has received nothing: restarted, or another copy of the data');
 });

@@ -85,6 +85,19 @@ test('blanks and comments', () => {
   for (const [sql, expected] of cases) assert.equal(text(sql), expected, sql);
 });
 
+test('a caller may have characters instead of bytes', () => {
+  assert.equal(text('SELECT 日本, "日本 größe" , "日", 1'), 'SELECT 日本, "日本 größe" , "日", ?');
+  assert.equal(text("SELECT '日本', ö  -- 日"), "SELECT '?', ö");
+  assert.equal(text('EXPLAIN SELECT 日, \'日\', "日"  '), 'EXPLAIN SELECT 日, \'日\', "日"');
+});
+
+test('long texts', () => {
+  const long = 'x'.repeat(2_000_000);
+  assert.equal(text(`SELECT '${long}', 1`), "SELECT '?', ?");
+  assert.equal(text(`SELECT ${'? '.repeat(100_000)}1`), `SELECT ${'\\? '.repeat(100_000)}?`);
+  assert.equal(text("SELECT 'a'"), "SELECT '?'");
+});
+
 test('what does not end stays as it is', () => {
   for (const sql of [
     "x  'a",
