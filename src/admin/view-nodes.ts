@@ -198,8 +198,13 @@ const MORE_FIELDS: readonly Field<Entry>[] = [
   field('last_check', 'text', 'When it was last checked; empty = never.', (e) =>
     localTime(e.node.lastCheckAt),
   ),
-  field('last_error', 'text', 'Text of the last failed check; empty = none failed.', (e) => e.node.lastError),
-  field('last_error_time', 'text', 'When that was.', (e) => localTime(e.node.lastErrorAt)),
+  field(
+    'last_error',
+    'text',
+    'Why it is lagging or in conflict, else the text of its last failed check; empty = none failed.',
+    (e) => e.node.lastError,
+  ),
+  field('last_error_time', 'text', 'When a check failed last.', (e) => localTime(e.node.lastErrorAt)),
   field('system_id', 'text', 'System identifier of PostgreSQL; empty = not known.', (e) => e.node.systemId),
   field('weight', 'numeric', 'Weight in force, from [nodes] or SET WEIGHT; 0 = no reads.', (e) =>
     plainNumber(e.node.weight),

@@ -40,6 +40,8 @@ const NODE_LOST = reasonId('node lost');
 const NOT_FRESH = reasonId('not fresh');
 const WAITED = reasonId('waited for a fresh replica');
 const HINT_NODE = reasonId('hint node');
+/** Commands that may commit and fail all the same ('' = nobody knows): procedures, DETACH PARTITION CONCURRENTLY. */
+const COMMITS_INSIDE: ReadonlySet<string> = new Set(['CALL', 'DO', 'ALTER', '']);
 
 export class ClientRouting {
   readonly client: Client;
@@ -65,6 +67,8 @@ export class ClientRouting {
   reason: Reason = 0;
   read = false;
   changes = false;
+  /** A batch of several statements that is no block. */
+  several = false;
   altersCatalog = false;
   /** A Bind of the unnamed statement without its Parse: it is on the node that Parsed it last, if anywhere. */
   wantsUnnamed = false;
@@ -100,6 +104,7 @@ export class ClientRouting {
     this.wantedNode = '';
     this.resendable = false;
     this.cached = null;
+    this.several = false;
     this.altersCatalog = false;
     this.wantsUnnamed = false;
     this.parsesUnnamed = false;
@@ -216,11 +221,10 @@ export class ClientRouting {
     if (this.parsesUnnamed) this.unnamedNode = node;
     this.#startedMs = nowMs;
     node.begin(nowMs, this.read, this.reason);
-    const { shared, log } = this.desk;
-    log.note(
+    this.desk.log.note(
       nowMs + client.registry.wallOffset,
       client.id,
-      shared.dbname,
+      client.databaseName,
       client.userName,
       this.cached?.normalised.text ?? '',
       this.read,
@@ -244,10 +248,11 @@ export class ClientRouting {
   /** Nothing is owed any more and the server goes back. `ok` = some of it was committed. */
   onUnitEnd(server: ServerConnection, nowMs: number): void {
     this.#uncount(nowMs);
-    this.endBlock(false);
-    const { committed } = server.replies;
+    const { committed, overran } = server.replies;
     // still in recovery at its ReadyForQuery: whatever it was, it has written nothing
-    if (this.changes && committed && server.inHotStandby !== true) this.noteWrite();
+    if (server.inHotStandby !== true && (overran || (this.changes && (committed || this.#commitsInside))))
+      this.noteWrite();
+    this.endBlock(false);
     if (this.altersCatalog && committed) {
       const { shared, source } = this.desk;
       source.wantCatalog(shared.runtime.name, shared.dbname, true);
@@ -255,6 +260,12 @@ export class ClientRouting {
     if (this.#refusal === '' || !committed || this.cached === null) return;
     // the primary has done what the replica refused
     this.#learn(this.#refusal);
+  }
+
+  /** A failure says nothing about what was committed before it. In a block every commit shows. */
+  get #commitsInside(): boolean {
+    if (this.beginVerdict !== null) return false;
+    return this.several || COMMITS_INSIDE.has(this.cached?.facts.command ?? '');
   }
 
   /** The client may have written: its next reads wait for the next sample. */

@@ -141,6 +141,7 @@ export class UnitRouter {
       this.#routing.cached = first.cached;
       return this.#decideBlock(control.readOnly, control.isolation, batch.end);
     }
+    this.#routing.several = batch.executes > 1;
     return this.#decide(first, read, changes, reason, buffer, pos, batch.end);
   }
 

@@ -14,6 +14,7 @@ import {
   newNode,
   next,
   type Observation,
+  whyOut,
 } from './node-state.ts';
 import { type Standby, syncStateOf } from './observe-sql.ts';
 import { type ClusterMemory, type Judgement, judge } from './topology.ts';
@@ -294,6 +295,12 @@ export class ClusterState {
     return events;
   }
 
+  /** Why it is in a state in which it does not serve; else its last failure, however old. */
+  #whyNot(node: NodeRecord): string {
+    if (node.state === 'conflict') return node.why;
+    return node.state === 'lagging' ? whyOut(node, this.limits()) : node.lastError;
+  }
+
   #nodeView(target: NodeTarget): NodeView {
     const node = this.#nodes.get(target.name) ?? newNode(target.name, false, 0);
     const override = this.overrides.get(target.name) ?? NO_OVERRIDE;
@@ -318,7 +325,7 @@ export class ClusterState {
       upstream: facts?.upstream ?? '',
       syncState: node.role === 'replica' ? syncStateOf(this.standbys, target.name, target.host) : '',
       override: override.detached ? 'detached' : override.weight === null ? '' : 'weight',
-      lastError: node.state === 'conflict' ? node.why : node.lastError,
+      lastError: this.#whyNot(node),
       lastErrorAt: node.lastErrorAt,
       lastCheckAt: node.lastCheckAt,
       slowChecks: node.slowChecks,

@@ -330,5 +330,10 @@ export function whyOut(node: NodeRecord, limits: Limits): string {
   if (node.lagMs !== null && limits.maxLagMs > 0 && node.lagMs > limits.maxLagMs) {
     return `it is ${(node.lagMs / 1000).toFixed(1)} s behind, max_lag is ${limits.maxLagMs / 1000} s`;
   }
+  // it was further behind, and is not back yet
+  const recoverMs = Math.min(limits.recoverLagMs, limits.maxLagMs);
+  if (node.lagMs !== null && limits.maxLagMs > 0 && node.lagMs > recoverMs) {
+    return `it is ${(node.lagMs / 1000).toFixed(1)} s behind, it takes reads again at ${recoverMs / 1000} s (recover_lag)`;
+  }
   return `it is ${node.lagBytes ?? 0} bytes behind, max_lag_bytes is ${limits.maxLagBytes}`;
 }

@@ -40,8 +40,10 @@ export abstract class ReplyAccount {
   unsynced = false;
   /** In copy-in mode: Sync is ignored by the server. */
   copyIn = false;
-  /** Since the link a unit has ended outside a block without an error or a rollback. */
+  /** Since the link something was committed: a COMMIT, or a unit that ended outside a block and not by failing. */
   committed = false;
+  /** Since the link something has run between the end of a block and the ReadyForQuery after it. */
+  overran = false;
   readonly guard = new ReplyGuard();
   broken = false;
   /** Why the connection must not be reused although it goes on working for its client; '' = it may. */
@@ -55,8 +57,9 @@ export abstract class ReplyAccount {
   protected lastError: ServerError | null = null;
   /** The simple query at the head is in a COPY FROM, its end sent or not. */
   protected copying = false;
-  /** The unit that is being answered has failed, or was rolled back. */
+  /** What is being answered has failed, or was rolled back, and nothing was done since. */
   protected undone = false;
+  #blockEnded = false;
 
   constructor(events: ReplyEvents) {
     this.events = events;
@@ -81,7 +84,7 @@ export abstract class ReplyAccount {
         owed.droppedSyncs = 0;
         if (this.copying) owed.dropCopyEnd();
         this.copying = false;
-        this.#tag(buffer, pos, end);
+        this.#tag(buffer, pos, end, (head & SWALLOW) === SWALLOW);
         return kind === OWED_EXECUTE ? this.#pop(head) : this.#quiet(head);
       case c.B_COPY_IN:
       case c.B_COPY_BOTH:
@@ -146,6 +149,7 @@ export abstract class ReplyAccount {
     if ((head & SWALLOW) !== SWALLOW) {
       if (status === c.TX_IDLE && !this.undone) this.committed = true;
       this.undone = false;
+      this.#blockEnded = false;
     }
     this.done = owed.internal();
     this.status = status;
@@ -193,15 +197,24 @@ export abstract class ReplyAccount {
     return this.peer.onServerParameter(parameter.name, parameter.value) ? FORWARD : SKIP;
   }
 
-  /** DISCARD ALL and DEALLOCATE ALL are recognised by their tags (pgbouncer.md §13). */
-  #tag(buffer: Buffer, pos: number, end: number): void {
+  /** The end of a block, DISCARD ALL and DEALLOCATE ALL are recognised by their tags (pgbouncer.md §13). */
+  #tag(buffer: Buffer, pos: number, end: number, own: boolean): void {
+    if (!own) {
+      this.undone = false;
+      if (this.#blockEnded) this.overran = true;
+    }
     const n = end - pos;
-    if (n !== 17 && n !== 20 && n !== 14) return;
+    if (n !== 17 && n !== 20 && n !== 14 && n !== 12 && n !== 21) return;
     const tag = buffer.latin1Slice(pos + 5, end - 1);
-    if (tag === 'ROLLBACK') this.undone = true;
+    if (!own && (tag === 'COMMIT' || tag === 'COMMIT PREPARED' || tag === 'ROLLBACK')) {
+      // an error that comes later undoes no COMMIT; ROLLBACK may also be the end of a ROLLBACK TO
+      if (tag === 'ROLLBACK') this.undone = true;
+      else this.committed = true;
+      this.#blockEnded = true;
+    }
     if (tag !== 'DISCARD ALL' && tag !== 'DEALLOCATE ALL') return;
     this.events.onStatementsDropped();
-    if (this.peer !== null && (this.owed.peek() & SWALLOW) !== SWALLOW) this.peer.prepared.clear();
+    if (this.peer !== null && !own) this.peer.prepared.clear();
   }
 
   protected break(reason: string): number {

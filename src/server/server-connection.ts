@@ -144,6 +144,7 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
     this.peer = peer;
     this.replies.peer = peer;
     this.replies.committed = false;
+    this.replies.overran = false;
   }
 
   /** Takes it away; the caller moves the state on. */

@@ -1,9 +1,7 @@
 /** Role changes behind clients that stay (issue 3, S-55, FAILOVER.md "What clients see"): PAUSE, promotion, RESUME; writes that wait. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
-import type { PostgresInstance } from '../../src/demo/postgres-instance.ts';
-import { Load, prepareLoad } from '../support/cluster-load.ts';
+import { Load, loadedCluster } from '../support/cluster-load.ts';
 import {
   clusterRow,
   comeBackAsReplica,
@@ -11,7 +9,6 @@ import {
   untilPrimary,
   untilWaiting,
 } from '../support/cluster-views.ts';
-import { withCluster } from '../support/postgres.ts';
 import type { RawClient } from '../support/raw-client.ts';
 import {
   bind,
@@ -28,18 +25,11 @@ import { nodeAt, routedDaemon, whereAmI } from '../support/routed.ts';
 import { Admin, answer, ask, login, refusal } from '../support/scenario.ts';
 import { until } from '../support/until.ts';
 
-/** A cluster with the table w, and its nodes. */
-async function prepared(replicas: number): Promise<[PostgresCluster, ...PostgresInstance[]]> {
-  const cluster = await withCluster(replicas);
-  await prepareLoad(cluster);
-  return [cluster, ...cluster.nodes];
-}
-
 const insert = (client: number, n = 1): string =>
   `INSERT INTO w (client, n) VALUES (${client}, ${n}) RETURNING inet_server_port()`;
 
 test('S-55: PAUSE, promotion by hand, the old primary as a replica, RESUME: no error, no lost connection', async (t) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   const daemon = await routedDaemon(t, cluster);
   const admin = await Admin.login(t, daemon);
@@ -85,7 +75,7 @@ test('S-55: PAUSE, promotion by hand, the old primary as a replica, RESUME: no e
 });
 
 test('S-55 for PAUSE without a name, and with clients that wait in a queue when it comes', async (t) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   const daemon = await routedDaemon(t, cluster, { settings: { default_pool_size: 1 } });
   const admin = await Admin.login(t, daemon);
@@ -115,7 +105,7 @@ test('S-55 for PAUSE without a name, and with clients that wait in a queue when 
 });
 
 test('RESUME after a PAUSE in which nothing changed', async (t) => {
-  const [cluster, pg1] = await prepared(1);
+  const [cluster, pg1] = await loadedCluster(1);
   assert.ok(pg1);
   const daemon = await routedDaemon(t, cluster, { settings: { check_interval: 60, lsn_interval: 60 } });
   const admin = await Admin.login(t, daemon);
@@ -131,7 +121,7 @@ test('RESUME after a PAUSE in which nothing changed', async (t) => {
 });
 
 test('no primary: writes get 57P03 after primary_wait_timeout, their clients stay, reads go on', async (t) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   const daemon = await routedDaemon(t, cluster, { settings: { primary_wait_timeout: 1 } });
   const admin = await Admin.login(t, daemon);
@@ -195,7 +185,7 @@ test('no primary: writes get 57P03 after primary_wait_timeout, their clients sta
 });
 
 test('writes that are held go to the new primary, in the order in which they came', async (t) => {
-  const [cluster, pg1, pg2, pg3] = await prepared(2);
+  const [cluster, pg1, pg2, pg3] = await loadedCluster(2);
   assert.ok(pg1 && pg2 && pg3);
   const daemon = await routedDaemon(t, cluster, { settings: { default_pool_size: 1 } });
   const admin = await Admin.login(t, daemon);
@@ -254,7 +244,7 @@ test('writes that are held go to the new primary, in the order in which they cam
 });
 
 test('a role change retires the pools: what runs ends in peace, its server is not used again', async (t: TestContext) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   const daemon = await routedDaemon(t, cluster, { settings: { check_interval: 60 } });
   const admin = await Admin.login(t, daemon);

@@ -4,20 +4,18 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
-import type { PostgresInstance } from '../../src/demo/postgres-instance.ts';
-import { Load, prepareLoad } from '../support/cluster-load.ts';
+import { Load, loadedCluster } from '../support/cluster-load.ts';
 import {
+  assertTold,
   clusterRow,
   nodeRow,
   nodeStates,
+  told,
   untilHeld,
   untilNodes,
   untilPrimary,
 } from '../support/cluster-views.ts';
-import type { Daemon } from '../support/daemon.ts';
 import { FloatingPort } from '../support/floating-port.ts';
-import { withCluster } from '../support/postgres.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { errorFields, query } from '../support/raw-messages.ts';
 import { routedDaemon, whereAmI } from '../support/routed.ts';
@@ -27,22 +25,11 @@ import { until } from '../support/until.ts';
 /** No look of its own before the test is over. */
 const SELDOM = { check_interval: 3600 };
 
-async function prepared(replicas: number): Promise<[PostgresCluster, ...PostgresInstance[]]> {
-  const cluster = await withCluster(replicas);
-  await prepareLoad(cluster);
-  return [cluster, ...cluster.nodes];
-}
-
 const insert = (client: number, n = 1): string =>
   `INSERT INTO w (client, n) VALUES (${client}, ${n}) RETURNING inet_server_port()`;
 
-/** Lines of the log with this in it. */
-function told(daemon: Daemon, pattern: RegExp): readonly string[] {
-  return daemon.log.lines().filter((line) => pattern.test(line));
-}
-
 test('witness: a server of the primary that says it is in recovery is never given out', async (t) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   const vip = await FloatingPort.start(t, pg1.port);
   const daemon = await routedDaemon(t, cluster, { settings: SELDOM, nodes: { pg1: `port=${vip.port}` } });
@@ -64,7 +51,7 @@ test('witness: a server of the primary that says it is in recovery is never give
 });
 
 test('a promotion is noticed by the reads that run on the promoted replica', async (t) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   const daemon = await routedDaemon(t, cluster, { settings: SELDOM });
   const admin = await Admin.login(t, daemon);
@@ -82,7 +69,7 @@ test('a promotion is noticed by the reads that run on the promoted replica', asy
 });
 
 test('S-62: SIGKILL of the primary under load is seen at once; another than expected takes over', async (t) => {
-  const [cluster, pg1, pg2, pg3] = await prepared(2);
+  const [cluster, pg1, pg2, pg3] = await loadedCluster(2);
   assert.ok(pg1 && pg2 && pg3);
   const daemon = await routedDaemon(t, cluster, { settings: SELDOM });
   const idle = await logins(t, daemon, 3, 'app');
@@ -108,12 +95,12 @@ test('S-62: SIGKILL of the primary under load is seen at once; another than expe
       assert.ok(lost || lastPort === String(pg3.port));
     } else assert.deepEqual(errors, []);
   }
-  assert.equal(told(daemon, /primary pg1 of cluster main is down/).length, 1);
-  assert.equal(told(daemon, /pg3 is the primary/).length, 1);
+  await assertTold(daemon, /primary pg1 of cluster main is down/, 1);
+  await assertTold(daemon, /pg3 is the primary/, 1);
 });
 
 test('S-63: a replica that still follows the dead primary takes no reads until it follows the new one', async (t) => {
-  const [cluster, pg1, pg2, pg3] = await prepared(2);
+  const [cluster, pg1, pg2, pg3] = await loadedCluster(2);
   assert.ok(pg1 && pg2 && pg3);
   const daemon = await routedDaemon(t, cluster);
   const admin = await Admin.login(t, daemon);
@@ -132,7 +119,7 @@ test('S-63: a replica that still follows the dead primary takes no reads until i
 });
 
 test('S-64: two writable nodes: the higher timeline gets all writes, the other none, and everybody is told', async (t) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   const daemon = await routedDaemon(t, cluster);
   const admin = await Admin.login(t, daemon);
@@ -152,7 +139,7 @@ test('S-64: two writable nodes: the higher timeline gets all writes, the other n
     if (client.kind === 'read') continue;
     assert.deepEqual(client.ports, [String(pg1.port), String(pg2.port)], 'from one to the other, once');
   }
-  assert.equal(told(daemon, /it takes writes beside the primary pg2/).length, 1);
+  await assertTold(daemon, /it takes writes beside the primary pg2/, 1);
   const pools = await admin.show('POOL_NODES');
   assert.deepEqual(
     pools.map((row) => `${row.text('port')} ${row.text('status')} ${row.text('role')}`),
@@ -174,7 +161,7 @@ test('S-64: two writable nodes: the higher timeline gets all writes, the other n
 });
 
 test('S-65: REDETECT finds the new primary at once, five times changes nothing more', async (t) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   const daemon = await routedDaemon(t, cluster, { settings: SELDOM });
   const admin = await Admin.login(t, daemon);
@@ -192,12 +179,12 @@ test('S-65: REDETECT finds the new primary at once, five times changes nothing m
   }
   assert.deepEqual(await answer(writer), [[String(pg2.port)]]);
   await admin.run('REDETECT main');
-  assert.equal(told(daemon, /pg2 is the primary of cluster main now/).length, 1);
-  assert.equal(told(daemon, /primary pg1 of cluster main is down/).length, 1);
+  await assertTold(daemon, /pg2 is the primary of cluster main now/, 1);
+  await assertTold(daemon, /primary pg1 of cluster main is down/, 1);
 });
 
 test('S-61: a blip of two checks is nothing, one of three is one primary_down and one primary_up', async (t) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   const vip = await FloatingPort.start(t, pg1.port);
   const daemon = await routedDaemon(t, cluster, {
@@ -225,12 +212,12 @@ test('S-61: a blip of two checks is nothing, one of three is one primary_down an
   vip.dropNext = 0;
   await admin.run('REDETECT');
   assert.deepEqual(await answer(client), [[String(pg1.port)]]);
-  assert.equal(told(daemon, /cluster main is down/).length, 1);
-  assert.equal(told(daemon, /primary pg1 of cluster main is back/).length, 1);
+  await assertTold(daemon, /cluster main is down/, 1);
+  await assertTold(daemon, /primary pg1 of cluster main is back/, 1);
 });
 
 test('S-68: a primary that answers no check while its clients are served stays the primary', async (t) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   // an exclusive lock on what the check reads: it hangs, and nothing else does
   await cluster.sql(pg1, 'CREATE TABLE role_of_mine AS SELECT pg_is_in_recovery() AS standby');
@@ -256,7 +243,7 @@ test('S-68: a primary that answers no check while its clients are served stays t
 });
 
 test('S-68: a primary that is stopped with SIGSTOP goes down, and its clients stay when it goes on', async (t) => {
-  const [cluster, pg1, pg2] = await prepared(1);
+  const [cluster, pg1, pg2] = await loadedCluster(1);
   assert.ok(pg1 && pg2);
   const daemon = await routedDaemon(t, cluster, { clusters: 'check_timeout=0.3 fail_threshold=2' });
   const admin = await Admin.login(t, daemon);

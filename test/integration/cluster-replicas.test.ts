@@ -4,20 +4,18 @@ import { test } from 'node:test';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresInstance } from '../../src/demo/postgres-instance.ts';
 import { signalProcess } from '../../src/demo/processes.ts';
-import { Load, prepareLoad } from '../support/cluster-load.ts';
-import { nodeRow, untilNodes } from '../support/cluster-views.ts';
-import { withCluster } from '../support/postgres.ts';
+import { Load, loadedCluster } from '../support/cluster-load.ts';
+import { assertTold, nodeRow, untilNodes } from '../support/cluster-views.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { nodeAt, routedDaemon, whereAmI } from '../support/routed.ts';
 import { Admin, answer, ask, login, logins } from '../support/scenario.ts';
 import { until } from '../support/until.ts';
 
 async function prepared(replicas: number): Promise<[PostgresCluster, ...PostgresInstance[]]> {
-  const cluster = await withCluster(replicas);
-  await prepareLoad(cluster);
+  const [cluster, ...nodes] = await loadedCluster(replicas);
   await cluster.sql(cluster.primary, 'INSERT INTO w (client, n) VALUES (0, 0)');
   await cluster.waitCaughtUp();
-  return [cluster, ...cluster.nodes];
+  return [cluster, ...nodes];
 }
 
 const insert = (client: number, n = 1): string =>
@@ -72,6 +70,10 @@ test('both replicas die one after the other: the primary takes the reads (S-39)'
   await load.more(5);
   await ro.more(5);
   await pg2.kill();
+  await untilNodes(admin, 'pg1 primary, pg2 down, pg3 replica');
+  // a read is sent again once: it must not meet the second death too
+  await load.more(2);
+  await ro.more(2);
   await pg3.kill();
   await untilNodes(admin, 'pg1 primary, pg2 down, pg3 down');
   await load.more(10);
@@ -170,8 +172,9 @@ test('S-66: slow_start: a replica that is back gets a small share of the reads f
   await untilNodes(admin, 'pg1 primary, pg2 down, pg3 replica');
   await pg2.start();
   await untilNodes(admin, 'pg1 primary, pg2 replica, pg3 replica');
-  // 0.1 of 1.1
-  assert.equal(await share(), 10);
+  // 0.1 of 1.1, and a little more with every second of the hour
+  const there = await share();
+  assert.ok(there >= 9 && there <= 13, `${there} of 110 reads`);
 });
 
 test('S-66: warmup_query runs once on a replica that is back, before the first read of a client', async (t) => {
@@ -222,7 +225,5 @@ test('a warmup_query that fails is told, and the replica is used', async (t) => 
   await untilNodes(admin, 'pg1 primary, pg2 down');
   await pg2.start();
   await untilNodes(admin, 'pg1 primary, pg2 replica');
-  const lines = daemon.log.lines().filter((line) => line.includes('warmup_query'));
-  assert.equal(lines.length, 1);
-  assert.match(lines[0] ?? '', /node pg2 of cluster main: warmup_query has failed: division by zero/);
+  await assertTold(daemon, /node pg2 of cluster main: warmup_query has failed: division by zero/, 1);
 });

@@ -9,6 +9,7 @@ import type { PostgresInstance } from '../../src/demo/postgres-instance.ts';
 import type { Daemon } from '../support/daemon.ts';
 import { withCluster } from '../support/postgres.ts';
 import type { RawClient } from '../support/raw-client.ts';
+import * as raw from '../support/raw-messages.ts';
 import { nodeAt, type RoutedOptions, routedDaemon } from '../support/routed.ts';
 import {
   outcome,
@@ -16,6 +17,7 @@ import {
   type Protocol,
   routedLogin,
   rows,
+  statement,
   untilNodes,
 } from '../support/routed-client.ts';
 import { Admin, answer, ask } from '../support/scenario.ts';
@@ -172,6 +174,96 @@ describe('read_consistency = session', () => {
     assert.deepEqual(await lookAgain(client, 0), { pg2: 5, pg3: 5 });
     await client.rows('/* pgconcierge: primary */ SELECT v FROM one');
     assert.deepEqual(await lookAgain(client, 0), { pg2: 5, pg3: 5 });
+  });
+
+  describe('what was committed counts, whatever came after it', () => {
+    const { query, sync } = raw;
+    const each = (...texts: string[]): Buffer[] => texts.map((text) => query(text));
+    const batch = (...texts: string[]): Buffer[] => [...texts.map((text) => statement(text)), sync()];
+    const update = 'UPDATE one SET v = 1';
+    /** What is sent, in one packet, and how often it is answered with ReadyForQuery. */
+    const units: Readonly<Record<string, readonly Buffer[]>> = {
+      'COMMIT, then an error, in one query': each(`BEGIN; ${update}; COMMIT; SELECT 1 / 0`),
+      'COMMIT, then an error, in one batch': batch('BEGIN', update, 'COMMIT', 'SELECT 1 / 0'),
+      'COMMIT, then another block that is rolled back': each(`BEGIN; ${update}; COMMIT; BEGIN; ROLLBACK`),
+      'COMMIT AND CHAIN, then ROLLBACK': each('BEGIN', update, 'COMMIT AND CHAIN', 'ROLLBACK'),
+      'COMMIT AND CHAIN, then an error': each(
+        'BEGIN',
+        update,
+        'COMMIT AND CHAIN',
+        'SELECT 1 / 0',
+        'ROLLBACK',
+      ),
+      'ROLLBACK TO, then COMMIT, in one query': each(`BEGIN; SAVEPOINT a; ROLLBACK TO a; ${update}; COMMIT`),
+      'ROLLBACK TO, then COMMIT, in one batch': batch(
+        'BEGIN',
+        'SAVEPOINT a',
+        'ROLLBACK TO a',
+        update,
+        'COMMIT',
+      ),
+      'an error, ROLLBACK TO, then COMMIT': each(
+        'BEGIN',
+        'SAVEPOINT a',
+        'SELECT 1 / 0',
+        'ROLLBACK TO a',
+        update,
+        'COMMIT',
+      ),
+      'ROLLBACK of nothing, then a write, in one query': each(`ROLLBACK; ${update}`),
+      'ROLLBACK of nothing, then a write, in one batch': batch('ROLLBACK', update),
+      'ROLLBACK of a block, then a write, in one query': each('BEGIN', 'SELECT 1', `ROLLBACK; ${update}`),
+      'ROLLBACK of a block, then a write, in one packet': each('BEGIN', 'SELECT 1', 'ROLLBACK', update),
+      'a failed block, then a write, in one packet': each('BEGIN', 'SELECT 1 / 0', 'COMMIT', update),
+      'a write, then one that fails, in one packet': each(update, 'UPDATE one SET v = 1 / 0'),
+      'a procedure that commits and fails': each('CALL commits_and_fails()'),
+      'a procedure that commits and fails, as a batch': batch('CALL commits_and_fails()'),
+      'a procedure that commits, then an error in its batch': batch('CALL commits()', 'SELECT 1 / 0'),
+      'a DO that commits and fails': each(`DO $$ BEGIN ${update}; COMMIT; RAISE 'no'; END $$`),
+      'a read, then a write, in one packet': each('SELECT 1', update),
+      'a read only block, then a write, in one packet': each('BEGIN READ ONLY', 'SELECT 1', 'COMMIT', update),
+      'the end of a read only block on the primary and a write in one query': each(
+        '/* pgconcierge: primary */ BEGIN READ ONLY',
+        'SELECT 1',
+        `COMMIT; ${update}`,
+      ),
+      'batches of reads and of writes, in one packet': [
+        ...batch('SELECT 1'),
+        ...batch(update),
+        ...batch('SELECT 1'),
+        ...batch('SELECT 1 / 0'),
+      ],
+    };
+    let daemon: Daemon;
+    before(async () => {
+      daemon = await routedDaemon(null, cluster, { settings: { max_lag: 0, lsn_interval: 0.02 } });
+      await cluster.sql(
+        cluster.primary,
+        `CREATE PROCEDURE commits_and_fails() LANGUAGE plpgsql AS $$ BEGIN ${update}; COMMIT; RAISE 'no'; END $$`,
+      );
+      await cluster.sql(
+        cluster.primary,
+        `CREATE PROCEDURE commits() LANGUAGE plpgsql AS $$ BEGIN ${update}; COMMIT; END $$`,
+      );
+    });
+    for (const [name, bytes] of Object.entries(units)) {
+      test(name, async (t) => {
+        await pauseReplay(...cluster.replicas);
+        const client = await routedLogin(t, daemon);
+        client.send(...bytes);
+        const ends = bytes.filter((one) => 'QS'.includes(one.toString('latin1', 0, 1))).length;
+        const codes: string[] = [];
+        for (let i = 0; i < ends; i++) {
+          const messages = await client.until('Z');
+          for (const message of messages) if (message.type === 'E') codes.push(raw.errorFields(message).code);
+        }
+        assert.ok(!codes.includes('25006'), 'a write was sent to a replica');
+        assert.equal(client.transactionStatus, 'I');
+        const there = await cluster.sql(cluster.primary, 'SELECT v FROM one');
+        assert.equal(there.rows[0]?.[0], '1', `PostgreSQL has committed it (errors: ${codes.join(', ')})`);
+        assert.deepEqual(await lookAgain(client, 1), { pg1: 10 });
+      });
+    }
   });
 });
 

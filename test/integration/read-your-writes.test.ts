@@ -52,6 +52,11 @@ before(async () => {
     `CREATE FUNCTION bump(which integer, new bigint) RETURNS void LANGUAGE sql
        AS 'UPDATE rw SET v = new WHERE id = which'`,
   );
+  await cluster.sql(
+    primary,
+    `CREATE PROCEDURE save(which integer, new bigint) LANGUAGE plpgsql
+       AS $$ BEGIN UPDATE rw SET v = new WHERE id = which; COMMIT; RAISE 'saved'; END $$`,
+  );
   await cluster.waitCaughtUp();
 });
 
@@ -134,7 +139,7 @@ test(`${OPERATIONS} operations: no client ever reads less than what must be ther
   });
   const admin = await Admin.login(t, daemon);
   await untilNodes(admin, 'pg1 primary, pg2 replica, pg3 replica, pg4 replica');
-  const rows: Row[] = Array.from({ length: CLIENTS }, (_, i) => ({ id: i + 1, acked: 0, tried: 0 }));
+  const rows: Row[] = Array.from({ length: CLIENTS }, (_, i) => ({ id: i + 1, acked: 0, tried: 0, how: '' }));
   const run: Run = {
     port: daemon.port,
     rows,

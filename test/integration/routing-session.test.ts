@@ -199,6 +199,17 @@ for (const protocol of PROTOCOLS) {
       assert.equal(await outcome(client, protocol, `/* pgconcierge: primary */ ${insert}`), 'INSERT 0 1 I');
     });
 
+    // open: what is sent to a client's linked server is not looked into, so the server takes it for a setting of its own
+    test('SET inside of a block that runs', { todo: true }, async (t) => {
+      const { daemon } = await start(t);
+      const client = await routedLogin(t, daemon);
+      await outcome(client, protocol, 'BEGIN READ ONLY');
+      await outcome(client, protocol, 'SELECT 1');
+      await outcome(client, protocol, "SET pgconcierge.route = 'primary'");
+      await outcome(client, protocol, 'COMMIT');
+      assert.deepEqual(await spread(cluster, client, 6, protocol), { pg1: 6 });
+    });
+
     test('mistakes', async (t) => {
       const { daemon } = await start(t);
       const client = await routedLogin(t, daemon);
@@ -368,7 +379,8 @@ describe('[users] and [routes]', () => {
     const report = await as('reports of today');
     assert.deepEqual(await spread(cluster, report, 6), REPLICAS);
     assert.equal(await outcome(report, 'simple', 'DELETE FROM foo'), '25006 I');
-    assert.equal((await admin.show('ROUTES'))[0]?.text('reason'), 'route rule');
+    const [last] = await admin.show('ROUTES');
+    assert.deepEqual([last?.text('reason'), last?.text('database')], ['route rule', 'app']);
     assert.deepEqual(await spread(cluster, await as('migrate'), 6), { pg1: 6 });
     assert.deepEqual(await spread(cluster, await as('migrate 2'), 6), REPLICAS);
     assert.deepEqual(await spread(cluster, await as('my report'), 6), { pg1: 6 });

@@ -148,6 +148,8 @@ export class Sim {
       });
     }
     for (const { transport, postgres } of this.servers) {
+      // what was written before the end has still left
+      if (transport.closed && transport.pending === 0) continue;
       moves.push(() => {
         const bytes = transport.take();
         postgres.receive(bytes);

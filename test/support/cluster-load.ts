@@ -5,7 +5,9 @@
 import assert from 'node:assert/strict';
 import pg from 'pg';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
+import type { PostgresInstance } from '../../src/demo/postgres-instance.ts';
 import type { Daemon } from './daemon.ts';
+import { withCluster } from './postgres.ts';
 import { until } from './until.ts';
 
 /** What one turn of a client does. */
@@ -18,6 +20,13 @@ export async function prepareLoad(cluster: PostgresCluster): Promise<void> {
   await cluster.sql(primary, 'CREATE TABLE w (id bigserial PRIMARY KEY, client int, n int)');
   await cluster.sql(primary, 'GRANT ALL ON w, w_id_seq TO app');
   await cluster.waitCaughtUp();
+}
+
+/** A new cluster with the table `w`, and its nodes. */
+export async function loadedCluster(replicas: number): Promise<[PostgresCluster, ...PostgresInstance[]]> {
+  const cluster = await withCluster(replicas);
+  await prepareLoad(cluster);
+  return [cluster, ...cluster.nodes];
 }
 
 export class LoadClient {

@@ -1,5 +1,7 @@
 /** What the tests of changing clusters ask the console again and again. */
+import assert from 'node:assert/strict';
 import type { PostgresInstance } from '../../src/demo/postgres-instance.ts';
+import type { Daemon } from './daemon.ts';
 import type { Admin, ViewRow } from './scenario.ts';
 import { until } from './until.ts';
 
@@ -63,4 +65,15 @@ export async function untilWaiting(admin: Admin, count: number, database = 'app'
   const waiting = async () =>
     (await admin.of('CLIENTS', database)).filter((row) => row.text('state') === 'waiting').length;
   await until(async () => (await waiting()) === count, { timeoutMs: 15_000, what: `${count} waiting` });
+}
+
+/** Lines of the log so far with this in it. */
+export function told(daemon: Daemon, pattern: RegExp): readonly string[] {
+  return daemon.log.lines().filter((line) => pattern.test(line));
+}
+
+/** Exactly so many: the log comes by another way than the console's answers, and may be behind them. */
+export async function assertTold(daemon: Daemon, pattern: RegExp, times: number): Promise<void> {
+  await until(() => told(daemon, pattern).length >= times, { what: `${times} lines with ${pattern}` });
+  assert.equal(told(daemon, pattern).length, times);
 }

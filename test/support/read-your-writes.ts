@@ -12,6 +12,8 @@ export interface Row {
   acked: number;
   /** Ever sent to be committed: nothing above it may be seen. */
   tried: number;
+  /** How it was written last, for the message. */
+  how: string;
 }
 
 /** Shared by all clients of a run. */
@@ -51,6 +53,9 @@ const WRITES = [
   'function',
   'batch',
   'rollback',
+  'chain',
+  'procedure',
+  'packet',
 ] as const;
 const READS = ['simple', 'extended', 'prepared', 'read only block', 'block', 'several', 'cte'] as const;
 
@@ -184,6 +189,19 @@ export class ConsistencyClient {
           raw.sync(),
         );
         break;
+      case 'chain':
+        for (const sql of ['BEGIN', update, 'COMMIT AND CHAIN', 'SELECT 1', 'ROLLBACK'])
+          await client.rows(sql, TIMEOUT_MS);
+        break;
+      case 'procedure':
+        // it commits by itself, and fails
+        await client.rows(`CALL save(${row.id}, ${value})`, TIMEOUT_MS).catch((error: unknown) => {
+          if (!(error instanceof RawError) || error.code !== 'P0001') throw error;
+        });
+        break;
+      case 'packet':
+        await this.#packet(client, update, value);
+        break;
       case 'function':
         await client.rows(`SELECT bump(${row.id}, ${value})`, TIMEOUT_MS);
         break;
@@ -192,8 +210,28 @@ export class ConsistencyClient {
         break;
     }
     row.acked = value;
+    row.how = how;
     this.#mustWrite = false;
     this.#count(`write ${how}`);
+  }
+
+  /** A read, a write and a read in one packet: the second read is sent before the write is acknowledged. */
+  async #packet(client: RawClient, update: string, value: number): Promise<void> {
+    const select = `SELECT v, inet_server_port() FROM rw WHERE id = ${this.#options.row.id}`;
+    client.send(raw.query('SELECT 1'), raw.query(update), raw.query(select));
+    let seen: (string | null)[] = [];
+    let failure: RawError | null = null;
+    for (let i = 0; i < 3; i++) {
+      const messages = await client.until('Z', TIMEOUT_MS);
+      const error = messages.find(({ type }) => type === 'E');
+      if (error !== undefined) failure ??= new RawError(error);
+      [seen = []] = raw.rowsOf(messages);
+    }
+    if (failure !== null) throw failure;
+    if (Number(seen[0]) === value) return;
+    if (this.#options.mayBeStale) this.#count('stale');
+    else
+      this.#run.wrong.push(`${this.#name}: read in a packet at ${seen[1]}: ${seen[0]}, ${value} was written`);
   }
 
   // --- reads

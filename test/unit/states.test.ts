@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { CLIENT_MOVES } from '../../src/client/client-states.ts';
+import { NODE_MOVES } from '../../src/cluster/node-state.ts';
 import { SERVER_MOVES } from '../../src/server/server-states.ts';
 import { REPOSITORY } from '../support/layers.ts';
 
@@ -24,11 +25,17 @@ function documented(heading: string): Record<string, string[]> {
 for (const [what, moves] of [
   ['client', CLIENT_MOVES],
   ['server', SERVER_MOVES],
+  ['node', NODE_MOVES],
 ] as const) {
   test(`docs/states.md shows the moves of a ${what}`, () => {
     assert.deepEqual(documented(what), moves);
   });
+}
 
+for (const [what, moves] of [
+  ['client', CLIENT_MOVES],
+  ['server', SERVER_MOVES],
+] as const) {
   test(`every state of a ${what} can be reached, ends in closed, and nothing leaves closed`, () => {
     const table: Readonly<Record<string, readonly string[]>> = moves;
     const reached = new Set<string>(Object.keys(table).slice(0, 1));

@@ -257,3 +257,16 @@ test('a replica that loses its walreceiver keeps the timeline that it followed t
   story.tick().replica('pg2', { timeline: 1, streaming: false, writtenLsn: 0 });
   assert.equal(story.of('pg2'), 'lagging', 'it has received nothing: restarted, or another copy of the data');
 });
+
+test('a lagging replica says why it takes no reads, also while it is on its way back', () => {
+  const story = new Story(['pg1', 'pg2']).primary('pg1').replica('pg2');
+  const why = (): string | undefined => story.state.view().nodes[1]?.lastError;
+  const lag = (replayAgeMs: number) => story.tick().replica('pg2', { replayedLsn: 1, replayAgeMs });
+  assert.equal(why(), '');
+  lag(11_000);
+  assert.equal(story.of('pg2'), 'lagging');
+  assert.match(why() ?? '', /^it is \d+\.\d s behind, max_lag is 10 s$/);
+  lag(7_000);
+  assert.equal(story.of('pg2'), 'lagging');
+  assert.match(why() ?? '', /^it is \d\.\d s behind, it takes reads again at 5 s \(recover_lag\)$/);
+});
