@@ -9,7 +9,8 @@ const since = (atMs: number): string => (atMs > 0 ? ` since ${localTime(atMs)}` 
 
 function clusterLines(cluster: ClusterRow): string[] {
   if (cluster.primary !== null) return [];
-  const held = cluster.held > 0 ? `, ${cluster.held} clients wait for one` : '';
+  const clients = cluster.held === 1 ? '1 client waits' : `${cluster.held} clients wait`;
+  const held = cluster.held > 0 ? `, ${clients} for one` : '';
   return [`cluster "${cluster.name}" has no primary${since(cluster.noPrimarySinceAt)}${held}`];
 }
 

@@ -108,7 +108,12 @@ export const DATABASES = view<DatabaseRow>({
   source: (env) => [...env.port.databases()].sort(byName),
   fields: [
     field('name', 'text', 'Name that clients ask for.', (d) => d.name),
-    field('host', 'text', 'Host or list of hosts; NULL = unix socket.', (d) => d.host),
+    field(
+      'host',
+      'text',
+      'Host or list of hosts; of a cluster the host of its primary (without one, of a replica in use). NULL = unix socket, or no node known.',
+      (d) => d.host,
+    ),
     field('port', 'int4', 'Port of PostgreSQL.', (d) => d.port),
     field('database', 'text', 'Name of the database in PostgreSQL.', (d) => d.database),
     field(

@@ -63,6 +63,8 @@ export class ClientRouting {
   // --- the unit that is placed or runs
   target = TO_PRIMARY;
   node: RoutedNode | null = null;
+  /** The node was not the primary when the unit was linked there: its client outlives that node. Roles may change since. */
+  onReplica = false;
   wantedNode = '';
   reason: Reason = 0;
   read = false;
@@ -216,6 +218,7 @@ export class ClientRouting {
     const { node, client } = this;
     this.hold = '';
     this.holdUntilMs = 0;
+    this.onReplica = node !== null && node !== this.desk.shared.runtime.primary;
     if (node === null) return;
     this.#counted = node;
     if (this.parsesUnnamed) this.unnamedNode = node;
@@ -238,11 +241,6 @@ export class ClientRouting {
       guard.survivor = client.pool?.limits.mode !== 'session';
       if (this.unit.length > 0) guard.begin(this.resendable);
     }
-  }
-
-  /** The unit runs on a node that is not the primary: its client outlives that node. */
-  get onReplica(): boolean {
-    return this.node !== null && this.node !== this.desk.shared.runtime.primary;
   }
 
   /** Nothing is owed any more and the server goes back. `ok` = some of it was committed. */

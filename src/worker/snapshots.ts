@@ -223,10 +223,13 @@ export function databaseRows(pools: PoolRegistry): DatabaseRow[] {
   const rows: DatabaseRow[] = [];
   for (const database of pools.databases.values()) {
     const { entry } = database;
+    // of a cluster: where its primary is at the moment
+    const node = entry.cluster === null ? null : pools.placement.anyNode(entry.cluster);
+    const host = entry.hosts.length === 0 ? config.settings.unixSocketDir : entry.hosts.join(',');
     rows.push({
       name: database.name,
-      host: entry.hosts.length === 0 ? config.settings.unixSocketDir : entry.hosts.join(','),
-      port: entry.port,
+      host: entry.cluster === null ? host : (node?.host ?? null),
+      port: node?.port ?? entry.port,
       database: entry.dbname,
       forceUser: entry.user,
       poolSize: effectivePoolSize(config, entry, entry.user ?? ''),

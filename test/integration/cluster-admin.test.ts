@@ -123,7 +123,7 @@ test('DETACH of the primary: a warning, writes wait, ATTACH serves them; an open
   await untilHeld(admin, 1);
   assert.match(
     (await warnings(daemon)).join('\n'),
-    /cluster "main" has no primary since .*, 1 clients wait for one/,
+    /cluster "main" has no primary since .*, 1 client waits for one/,
   );
   assert.deepEqual(await open.rows(INSERT), [[String(pg1.port)]]);
   assert.deepEqual(tagsOf(await open.query('COMMIT')), ['COMMIT']);

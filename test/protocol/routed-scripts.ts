@@ -14,7 +14,7 @@ const fixed =
     sql;
 const word = fc.constantFrom('a', 'b', 'c');
 
-const read: fc.Arbitrary<Text> = fc.oneof(
+const plain: fc.Arbitrary<Text> = fc.oneof(
   word.map((w): Text => fixed(`select ${w}`)),
   fc.integer({ min: 0, max: 5 }).map((n): Text => fixed(`table rows${n}`)),
   fc.constant<Text>((client) => `select max(v) from ${client}`),
@@ -25,10 +25,17 @@ const read: fc.Arbitrary<Text> = fc.oneof(
       'copy t to stdout',
       'show application_name',
       '',
-      '/* pgconcierge: primary */ select h',
-      '/* pgconcierge: replica */ select h',
     ].map(fixed),
   ),
+);
+const read: fc.Arbitrary<Text> = fc.oneof(
+  { weight: 9, arbitrary: plain },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(
+      ...['/* pgconcierge: primary */ select h', '/* pgconcierge: replica */ select h'].map(fixed),
+    ),
+  },
 );
 const insert: Text = (client, next) => `insert into ${client} values (${next()})`;
 const begin = fc.constantFrom(
@@ -89,7 +96,7 @@ const simple = fc.oneof(
   {
     weight: 1,
     arbitrary: fc
-      .array(fc.oneof(read, fc.constant(insert)), { minLength: 2, maxLength: 3 })
+      .array(fc.oneof(plain, fc.constant(insert)), { minLength: 2, maxLength: 3 })
       .map((all) => query((client, next) => all.map((one) => one(client, next)).join(';'))),
   },
   {

@@ -251,7 +251,7 @@ export class ConsistencyClient {
     if (value < least && this.#options.mayBeStale) this.#count('stale');
     else if (value < least) {
       run.wrong.push(
-        `${this.#name}: stale ${how} read of ${row.id} at ${port}: ${value}, ${least} was written`,
+        `${this.#name}: stale ${how} read of ${row.id} at ${port}: ${value}, ${least} was written by ${row.how}`,
       );
     } else if (!(value <= row.tried)) {
       run.wrong.push(`${this.#name}: ${how} read of ${row.id} at ${port}: ${value}, only ${row.tried} was`);
