@@ -87,7 +87,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   /** What its login has taught, until the pool has it. */
   learned: LearnedCredentials | null = null;
   variables: Variables = NO_VARIABLES;
-  /** Bytes that precede the next message on a server just linked. */
+  /** Precede the next message on a server just linked. */
   setup: Buffer | null = null;
   /** BackendKeyData: process id and secret, as lower-case hex, the key of the registry. */
   cancelKey = '';
@@ -141,7 +141,9 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   }
 
   get oneUnitAtATime(): boolean {
-    return this.routing?.onReplica === true && this.pool?.limits.mode !== 'session';
+    const { routing } = this;
+    if (routing === null || this.pool?.limits.mode === 'session') return false;
+    return routing.onReplica || !routing.changes;
   }
 
   awaitCluster(): void {
@@ -389,10 +391,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
     this.pool?.forget(this);
     this.server = null;
     this.prepared.clear();
-    if (server !== null) {
-      this.routing?.onServerLost();
-      giveUp(this, server, linked);
-    }
+    if (server !== null) giveUp(this, server, linked);
     this.registry.remove(this);
     this.moveTo('closed');
   }

@@ -1,10 +1,11 @@
 /**
  * Answers that the proxy gives itself to a client without a server: to a deferred BEGIN and its end, to SET and SHOW of
- * `pgconcierge.…`, and to what comes in a block that has failed. In the form that the client asked in: a simple query,
- * or a batch of one statement (protocol-flow, "Simple Query", "Extended Query").
+ * `pgconcierge.…`, and to the end of a block that has failed. In the form that the client asked in: a simple query, or a
+ * batch about one statement, message for message (protocol-flow, "Simple Query", "Extended Query").
  */
 import {
   BIND_COMPLETE,
+  CLOSE_COMPLETE,
   commandComplete,
   dataRow,
   message,
@@ -14,13 +15,30 @@ import {
   readyForQuery,
   rowDescription,
 } from '../wire/backend.ts';
-import { TX_BLOCK, TX_FAILED, TX_IDLE } from '../wire/codes.ts';
+import {
+  F_BIND,
+  F_CLOSE,
+  F_DESCRIBE,
+  F_EXECUTE,
+  F_PARSE,
+  TX_BLOCK,
+  TX_FAILED,
+  TX_IDLE,
+} from '../wire/codes.ts';
 
-/** How the statement came. */
-export interface AskedAs {
-  readonly extended: boolean;
-  readonly describes: number;
-  readonly describesStatement: boolean;
+/** How the statement came: as a simple query, or as a batch that is about nothing else. */
+export type AskedAs = { readonly extended: false } | AskedBatch;
+
+/** Whole messages of one batch in [from, to). */
+interface AskedBatch {
+  readonly extended: true;
+  readonly buffer: Buffer;
+  readonly from: number;
+  readonly to: number;
+  readonly names: {
+    learn(name: string, rest: Buffer): void;
+    close(name: string, server: null): void;
+  };
 }
 
 /** One row of one text column, or none. */
@@ -31,6 +49,8 @@ export interface OwnResult {
 }
 
 const TEXT_OID = 25;
+/** Describe and Close: of a statement. */
+const STATEMENT = 0x53;
 const NO_PARAMETERS = message(0x74, Buffer.from([0, 0]));
 const READY: Readonly<Record<number, Buffer>> = {
   [TX_IDLE]: readyForQuery(TX_IDLE),
@@ -53,16 +73,37 @@ export function ready(status: number): Buffer {
 /** The whole reply, ReadyForQuery included. */
 export function ownAnswer(asked: AskedAs, result: OwnResult, status: number): Buffer {
   const { column, value } = result;
-  const rows =
+  const head =
     column === undefined ? null : rowDescription([{ name: column, typeOid: TEXT_OID, typeLength: -1 }]);
+  const done = [...(head === null ? [] : [dataRow([value ?? ''])]), commandComplete(result.tag)];
+  if (asked.extended) return batchAnswer(asked, head ?? NO_DATA, done, ready(status));
+  return Buffer.concat([...(head === null ? [] : [head]), ...done, ready(status)]);
+}
+
+function batchAnswer(
+  { buffer, from, to, names }: AskedBatch,
+  described: Buffer,
+  done: readonly Buffer[],
+  end: Buffer,
+): Buffer {
   const parts: Buffer[] = [];
-  if (asked.extended) {
-    parts.push(PARSE_COMPLETE);
-    if (asked.describes > 0 && asked.describesStatement) parts.push(NO_PARAMETERS, rows ?? NO_DATA);
-    parts.push(BIND_COMPLETE);
-    if (asked.describes > 0 && !asked.describesStatement) parts.push(rows ?? NO_DATA);
-  } else if (rows !== null) parts.push(rows);
-  if (rows !== null) parts.push(dataRow([value ?? '']));
-  parts.push(commandComplete(result.tag), ready(status));
-  return Buffer.concat(parts);
+  for (let at = from, next = at; at < to; at = next) {
+    next = at + 1 + buffer.readUInt32BE(at + 1);
+    const type = buffer[at];
+    if (type === F_PARSE) {
+      const nul = buffer.indexOf(0, at + 5);
+      if (nul > at + 5) names.learn(buffer.latin1Slice(at + 5, nul), buffer.subarray(nul + 1, next));
+      parts.push(PARSE_COMPLETE);
+    } else if (type === F_BIND) parts.push(BIND_COMPLETE);
+    else if (type === F_DESCRIBE) {
+      if (buffer[at + 5] === STATEMENT) parts.push(NO_PARAMETERS);
+      parts.push(described);
+    } else if (type === F_EXECUTE) parts.push(...done);
+    else if (type === F_CLOSE) {
+      const name = buffer.latin1Slice(at + 6, next - 1);
+      if (buffer[at + 5] === STATEMENT && name !== '') names.close(name, null);
+      parts.push(CLOSE_COMPLETE);
+    }
+  }
+  return Buffer.concat([...parts, end]);
 }

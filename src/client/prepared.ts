@@ -44,6 +44,11 @@ export class PreparedNames {
     if (statement !== undefined) this.lost(name, statement);
   }
 
+  /** A Parse that the proxy has answered itself: its statement is known from now on, no server has it. */
+  learn(name: string, rest: Buffer): void {
+    if (!this.#names.has(name)) this.#names.set(name, this.#registry.acquire(rest));
+  }
+
   get size(): number {
     return this.#names.size;
   }

@@ -20,7 +20,7 @@ export interface RequestHost {
   readonly router: UnitRouter | null;
   /** Status of a ReadyForQuery without a server. */
   readonly idleStatus: number;
-  /** The server is a replica's: the next unit is not sent before this one is answered. */
+  /** The next unit is not sent before this one is answered: it may go elsewhere, or be the first that changes data. */
   readonly oneUnitAtATime: boolean;
   /** The unit waits for something else than a server; it is held, and looked at again. */
   awaitCluster(): void;

@@ -20,9 +20,10 @@ import type { ServerConnection } from '../server/server-connection.ts';
 import * as c from '../wire/codes.ts';
 import { HeldBytes } from '../wire/held-bytes.ts';
 import { forgetsStatements } from './forgets-statements.ts';
+import { mayBeOwn, mentionsOwn } from './linked-own.ts';
+import { ANSWERED, MORE, WAITS } from './own-units.ts';
 import { ASKS, DONE, FORWARD, HOLD, STOP, WAIT } from './request-table.ts';
 import { NAME_LIMIT, UnlinkedRequests } from './request-unlinked.ts';
-import { ANSWERED, MORE, WAITS } from './unit-router.ts';
 
 /** One turn's pieces for one server; shared by all clients, always flushed before control goes elsewhere. */
 const toServer = new OutBuffer();
@@ -41,6 +42,8 @@ export class RequestStream extends UnlinkedRequests {
   #open = false;
   /** `acquire` has counted the request that comes next. */
   #counted = false;
+  /** Behind the batch that was answered by the proxy, 0 = none was. */
+  #doneAt = 0;
   /** Where forwarding goes on inside the current message (after a rewritten head). */
   #resumeAt = -1;
 
@@ -165,6 +168,8 @@ export class RequestStream extends UnlinkedRequests {
       if (verdict === FORWARD && server !== null)
         verdict = this.#linked(buffer, pos, type, end, n, from, server);
       if (verdict === DONE) {
+        if (this.#doneAt > 0) end = this.#doneAt;
+        this.#doneAt = 0;
         from = this.#resumeAt >= 0 ? this.#resumeAt : Math.min(end, n);
         this.#resumeAt = -1;
       } else if (verdict === HOLD || verdict === WAIT) {
@@ -220,7 +225,7 @@ export class RequestStream extends UnlinkedRequests {
     return HOLD;
   }
 
-  /** On a replica the next unit may have to go elsewhere, and this one may have to be sent again. */
+  /** The next unit may have to go elsewhere, or to leave a mark that this one does not; this one may have to be sent again. */
   #awaitUnit(): number {
     this.awaitsUnit = true;
     this.host.transport.pause();
@@ -240,6 +245,7 @@ export class RequestStream extends UnlinkedRequests {
     const host = this.host;
     const owed = server.replies.owed;
     const asks = ASKS[type] as number;
+    const inside = this.#open;
     if (asks > 0) {
       if (host.oneUnitAtATime && owed.readies > 0) return this.#awaitUnit();
       if (!this.#open && !this.#counted && owed.length === 0) host.onRequest();
@@ -250,6 +256,13 @@ export class RequestStream extends UnlinkedRequests {
     switch (type) {
       case c.F_QUERY:
         if (host.disablePqexec) this.refuse('pqexecDisallowed');
+        if (host.router !== null && !inside && end <= n && mayBeOwn(buffer, pos, end)) {
+          if (owed.readies > 0) return this.#awaitUnit();
+          if (owed.length === 0 && host.router.answerOwn(buffer, pos, end, server.replies.status)) {
+            toServer.add(buffer, from, pos, this.host.transport);
+            return DONE;
+          }
+        }
         host.watch?.see(buffer, pos + 5, end, n);
         owed.push(
           max > 0 && forgetsStatements(buffer, pos, end, n) ? OWED_QUERY | FORGETS : OWED_QUERY,
@@ -257,6 +270,13 @@ export class RequestStream extends UnlinkedRequests {
         );
         return FORWARD;
       case c.F_PARSE:
+        if (host.router !== null && !inside && end <= n && mentionsOwn(buffer, pos, end)) {
+          this.#open = false;
+          if (owed.readies > 0) return this.#awaitUnit();
+          const verdict = owed.length === 0 ? this.#ownBatch(buffer, pos, n, from, server) : FORWARD;
+          if (verdict !== FORWARD) return verdict;
+          this.#open = true;
+        }
         if (max > 0) {
           if (n - pos < 6) return this.need(6);
           if (buffer[pos + 5] !== 0) {
@@ -313,6 +333,17 @@ export class RequestStream extends UnlinkedRequests {
       default:
         return this.refuse('unknownPacket');
     }
+  }
+
+  /** A batch of SET or SHOW of the proxy's own settings is answered; FORWARD = it is none. */
+  #ownBatch(buffer: Buffer, pos: number, n: number, from: number, server: ServerConnection): number {
+    const { router } = this.host;
+    const at = router === null ? 0 : router.answerOwnBatch(buffer, pos, n, server.replies.status);
+    if (at === 0) return FORWARD;
+    if (at < 0) return this.need(n - pos + 1);
+    toServer.add(buffer, from, pos, this.host.transport);
+    this.#doneAt = at;
+    return DONE;
   }
 
   #bind(buffer: Buffer, pos: number, end: number, n: number, from: number, server: ServerConnection): number {

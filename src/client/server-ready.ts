@@ -47,6 +47,7 @@ export function serverReady(client: Client, server: ServerConnection, answered: 
 
 /** The client goes away: its server is kept only when nothing of the client is left on it. */
 export function giveUp(client: Client, server: ServerConnection, linked: boolean): void {
+  client.routing?.onServerLost();
   if (server.closed) return;
   server.peer = null;
   server.replies.peer = null;

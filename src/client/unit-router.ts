@@ -5,12 +5,10 @@
  */
 
 import type { Verdict } from '../routing/classifier.ts';
-import { type Reason, reasonId } from '../routing/reasons.ts';
-import type { CachedFacts } from '../sql/fact-cache.ts';
-import type { Hint } from '../sql/facts.ts';
-import { type ErrorFields, errorResponse } from '../wire/backend.ts';
+import type { Reason } from '../routing/reasons.ts';
+import type { Hint, Normalised } from '../sql/facts.ts';
 import * as c from '../wire/codes.ts';
-import { query } from '../wire/frontend.ts';
+import { BatchVerdicts } from './batch-verdicts.ts';
 import type { Client } from './client.ts';
 import {
   BLOCK_DEFERRED,
@@ -21,60 +19,50 @@ import {
   TO_PRIMARY,
   TO_REPLICA,
 } from './client-routing.ts';
-import { type AskedAs, type OwnResult, ownAnswer, ready } from './own-answers.ts';
-import { ownSetting } from './own-settings.ts';
+import { answerLinked, answerLinkedBatch, mayBeOwn } from './linked-own.ts';
+import { ANSWERED, type Asked, GO, MORE, OwnUnits } from './own-units.ts';
 import { TextSafety } from './text-safety.ts';
+import {
+  BALANCED,
+  BATCH,
+  BLOCK,
+  FUNCTION_CALL,
+  HINT_NODE,
+  HINT_PRIMARY,
+  HINT_REPLICA,
+  READ_ONLY_BLOCK,
+  SERIALIZABLE,
+  SESSION_MODE,
+  SESSION_ROUTE,
+  SHADOW,
+  TOO_LONG,
+} from './unit-reasons.ts';
 import { batch, SCAN_MORE, SCAN_WHOLE } from './unit-scan.ts';
-
-export const GO = 0;
-/** More of the unit must be read first: `at` bytes from its start. */
-export const MORE = 1;
-/** Answered; the next message starts at `at`. */
-export const ANSWERED = 2;
-/** Waits for what only time brings; whoever ends the wait looks at the unit again. */
-export const WAITS = 3;
 
 /** A unit that is longer goes to the primary unseen. */
 const UNIT_LIMIT = 256 * 1024;
 /** A unit that is longer is not kept to be sent again. */
 const KEEP_LIMIT = 64 * 1024;
 
-const BATCH = reasonId('batch');
-const BLOCK = reasonId('block');
-const READ_ONLY_BLOCK = reasonId('read only block');
-const SERIALIZABLE = reasonId('serializable');
-const FUNCTION_CALL = reasonId('function call');
-const SESSION_MODE = reasonId('session mode');
-const SESSION_ROUTE = reasonId('session route');
-const TOO_LONG = reasonId('too long');
-const HINT_PRIMARY = reasonId('hint primary');
-const HINT_REPLICA = reasonId('hint replica');
-const HINT_NODE = reasonId('hint node');
-const BALANCED = reasonId('balanced');
-const SHADOW = reasonId('shadow');
-const IN_FAILED_BLOCK = {
-  severity: 'ERROR',
-  sqlstate: '25P02',
-  message: 'current transaction is aborted, commands ignored until end of transaction block',
-} as const;
-
-const SIMPLE: AskedAs = { extended: false, describes: 0, describesStatement: false };
+const SIMPLE = { extended: false } as const;
 const EMPTY = Buffer.alloc(0);
 
 export class UnitRouter {
   readonly #client: Client;
   readonly #routing: ClientRouting;
+  readonly #owns: OwnUnits;
   /** See MORE and ANSWERED. */
   at = 0;
-  /** The text of the unit, when it is one statement. */
+  /** The text of the unit, when it is one statement; '' = Parsed in an earlier batch. */
   #text = '';
-  /** The client's unnamed statement, Parsed in an earlier batch. */
-  #unnamed: Verdict | null = null;
+  readonly #verdicts: BatchVerdicts;
   readonly #safety = new TextSafety();
 
   constructor(client: Client, routing: ClientRouting) {
     this.#client = client;
     this.#routing = routing;
+    this.#verdicts = new BatchVerdicts(client, routing);
+    this.#owns = new OwnUnits(client, routing);
   }
 
   /** The message at [pos, end) asks for something; [pos, n) has been read. */
@@ -82,10 +70,29 @@ export class UnitRouter {
     const routing = this.#routing;
     if (routing.again) return GO;
     routing.fresh();
-    if (this.#mode === 'session') return this.#fixed();
+    if (this.#mode === 'session') return this.#session(buffer, pos, type, end, n);
     if (type === c.F_QUERY) return this.#query(buffer, pos, end, n);
     if (type === c.F_FUNCTION_CALL) return this.#unseen(FUNCTION_CALL, end);
     return this.#batch(buffer, pos, end, n);
+  }
+
+  /** SET or SHOW of the proxy's own settings, from a client that has a server whose status this is. */
+  answerOwn(buffer: Buffer, pos: number, end: number, status: number): boolean {
+    return answerLinked(this.#client, buffer, pos, end, status);
+  }
+
+  /** As answerOwn, for a batch that begins at `pos`: where it ends, 0 = it is for the server, -1 = read on. */
+  answerOwnBatch(buffer: Buffer, pos: number, n: number, status: number): number {
+    return answerLinkedBatch(this.#client, buffer, pos, n, status);
+  }
+
+  /** One node for the life of the client; what it sets before counts. */
+  #session(buffer: Buffer, pos: number, type: number, end: number, n: number): number {
+    const whole = type === c.F_QUERY && end <= n;
+    if (!whole || !mayBeOwn(buffer, pos, end) || !answerLinked(this.#client, buffer, pos, end, c.TX_IDLE))
+      return this.#fixed();
+    this.at = end;
+    return ANSWERED;
   }
 
   get #mode(): string {
@@ -100,7 +107,7 @@ export class UnitRouter {
     if (unsafe !== 0) return this.#unseen(unsafe, end);
     this.#text = buffer.latin1Slice(pos + 5, end - 1);
     const verdict = this.#routing.desk.shared.classifier.classify(this.#text);
-    const own = this.#own(verdict, SIMPLE, end);
+    const own = this.#own(verdict, { how: SIMPLE, runs: true, text: this.#text }, end);
     if (own !== GO) return own;
     return this.#decide(verdict, verdict.read, verdict.changesData, verdict.reason, buffer, pos, end);
   }
@@ -116,8 +123,14 @@ export class UnitRouter {
     const runs = batch.executes > 0;
     let reason = BALANCED;
     let first: Verdict | null = null;
+    let same = batch.executes <= 1;
+    let statement: Normalised | null = null;
+    this.#verdicts.text = '';
     for (let i = 0; i < batch.count; i++) {
-      const verdict = this.#verdictOf(buffer, i);
+      const verdict = this.#verdicts.of(buffer, i);
+      const judged = verdict?.cached.normalised ?? null;
+      if (i === 0) statement = judged;
+      else if (statement !== judged) same = false;
       if (verdict === null || !verdict.read) {
         if (read) reason = verdict?.reason ?? BATCH;
         read = false;
@@ -125,14 +138,9 @@ export class UnitRouter {
       } else first ??= verdict;
       if (i === 0) first = verdict;
     }
+    this.#text = this.#verdicts.text;
     if (first === null && batch.count > 0) return this.#unknown();
-    const own = this.#own(
-      first,
-      batch.single
-        ? { extended: true, describes: batch.describes, describesStatement: batch.describesStatement }
-        : null,
-      batch.end,
-    );
+    const own = this.#own(first, same ? this.#asked(buffer, pos) : null, batch.end);
     if (own !== GO) return own;
     const control = first?.facts.control ?? null;
     // BEGIN and what follows it in one batch (JDBC, Npgsql)
@@ -145,58 +153,30 @@ export class UnitRouter {
     return this.#decide(first, read, changes, reason, buffer, pos, batch.end);
   }
 
+  /** A batch about one statement: what the proxy may be able to answer itself. */
+  #asked(buffer: Buffer, from: number): Asked {
+    const how = { extended: true, buffer, from, to: batch.end, names: this.#client.prepared } as const;
+    return { how, runs: batch.executes > 0, text: this.#text };
+  }
+
   /** A unit whose text is not known: the primary, or where its route sends everything. */
   #unseen(reason: Reason, end: number): number {
     const { block } = this.#routing;
-    if (block === BLOCK_FAILED) return this.#refuse(end, reason !== BATCH);
+    this.at = end;
+    if (block === BLOCK_FAILED) return this.#owns.refuse(reason !== BATCH);
     return this.#decide(null, false, true, reason, EMPTY, 0, 0);
   }
 
   /** A whole batch of a statement that is not known here (prepared with max_prepared_statements = 0, or never). */
   #unknown(): number {
-    if (this.#routing.block === BLOCK_FAILED) return this.#refuse(batch.end, true);
+    this.at = batch.end;
+    if (this.#routing.block === BLOCK_FAILED) return this.#owns.refuse(true);
     return this.#decide(null, false, true, BATCH, EMPTY, 0, 0);
   }
 
   #more(bytes: number): number {
     this.at = bytes;
     return MORE;
-  }
-
-  /** What the i-th name or text of the batch means; null = a statement that is not known here. */
-  #verdictOf(buffer: Buffer, i: number): Verdict | null {
-    const item = batch.items[i];
-    if (item === undefined) return null;
-    const { classifier } = this.#routing.desk.shared;
-    if (item.kind === 'text') {
-      this.#text = buffer.latin1Slice(item.from, item.to);
-      const verdict = classifier.classify(this.#text);
-      if (item.unnamed) {
-        this.#unnamed = verdict;
-        this.#routing.parsesUnnamed = true;
-      }
-      return verdict;
-    }
-    if (item.unnamed) {
-      this.#routing.wantsUnnamed = !this.#routing.parsesUnnamed;
-      return this.#unnamed;
-    }
-    const name = buffer.latin1Slice(item.from, item.to);
-    const statement = this.#client.prepared.find(name);
-    // Parsed earlier in this very batch: its text has been judged
-    if (statement === null) return this.#parsedBefore(buffer, i, name);
-    statement.memo ??= classifier.classify(statement.text).cached;
-    return classifier.recall(statement.memo as CachedFacts);
-  }
-
-  #parsedBefore(buffer: Buffer, before: number, name: string): Verdict | null {
-    for (let i = before - 1; i >= 0; i--) {
-      const item = batch.items[i];
-      if (item?.kind !== 'text') continue;
-      const start = item.from - 1 - name.length;
-      if (start > 0 && buffer.latin1Slice(start, item.from - 1) === name) return this.#verdictOf(buffer, i);
-    }
-    return null;
   }
 
   // --- decisions
@@ -322,78 +302,17 @@ export class UnitRouter {
 
   // --- answers of the proxy's own
 
-  /** `asked` null = the form is none that the proxy can answer. GO = nothing to answer. */
-  #own(verdict: Verdict | null, asked: AskedAs | null, end: number): number {
-    const routing = this.#routing;
-    const control = verdict?.facts.control ?? null;
-    const ends = control?.verb === 'commit' || control?.verb === 'rollback' ? control : null;
-    if (routing.block === BLOCK_FAILED) {
-      if (ends === null || asked === null) return this.#refuse(end, true);
-      if (ends.chain) routing.chainBlock();
-      else routing.endBlock(false);
-      return this.#answer(asked, { tag: 'ROLLBACK' }, end);
-    }
-    if (asked === null || verdict === null) return GO;
-    if (routing.block === BLOCK_DEFERRED && ends !== null && !ends.chain) {
-      routing.endBlock(false);
-      return this.#answer(asked, { tag: ends.verb === 'commit' ? 'COMMIT' : 'ROLLBACK' }, end);
-    }
-    if (verdict.facts.own !== null) {
-      const result = ownSetting(routing, verdict.facts.own);
-      if (result === 'wait') return this.#waitForSample();
-      if ('sqlstate' in result) return this.#error(result, true, end);
-      return this.#answer(asked, result, end);
-    }
-    if (control?.verb !== 'begin' || routing.block !== NO_BLOCK || this.#mode !== 'transaction') return GO;
-    routing.block = BLOCK_DEFERRED;
-    routing.begin = query(Buffer.from(this.#text, 'latin1').toString());
-    routing.beginVerdict = verdict;
-    return this.#answer(asked, { tag: verdict.facts.command }, end);
-  }
-
-  #answer(asked: AskedAs, result: OwnResult, end: number): number {
+  /** GO = nothing to answer. See OwnUnits. */
+  #own(verdict: Verdict | null, asked: Asked | null, end: number): number {
     this.at = end;
-    this.#say(ownAnswer(asked, result, this.#routing.idleStatus));
-    return ANSWERED;
-  }
-
-  /** In a failed block everything is refused until it ends. */
-  #refuse(end: number, whole: boolean): number {
-    const error = this.#routing.lostBlock ?? IN_FAILED_BLOCK;
-    this.#routing.lostBlock = null;
-    return this.#error(error, whole, end);
-  }
-
-  /** `whole`: nothing of the unit comes after `end`. */
-  #error(error: ErrorFields, whole: boolean, end: number): number {
-    const routing = this.#routing;
-    this.at = end;
-    if (routing.block === BLOCK_DEFERRED) routing.block = BLOCK_FAILED;
-    this.#say(errorResponse(error));
-    // of a batch that was not seen whole, the rest is thrown away up to its Sync, which is answered then
-    if (whole) this.#say(ready(routing.idleStatus));
-    else this.#client.requests.discarding = true;
-    return ANSWERED;
+    return this.#owns.answer(verdict, asked, this.#mode === 'transaction');
   }
 
   /** A node that a hint names and that is not there is not waited for. `end` 0 = the unit has not been seen whole. */
   #placed(end: number): number {
     if (this.#routing.target !== TO_NODE || !this.#routing.unknownNode || end === 0) return GO;
     const error = { severity: 'ERROR', sqlstate: '57P03', message: this.#routing.holdText() } as const;
-    return this.#error(error, true, end);
-  }
-
-  /** SHOW pgconcierge.lsn, and the sample that bounds the last write is not in yet. */
-  #waitForSample(): number {
-    const { desk } = this.#routing;
-    desk.source.wantSamples(desk.shared.runtime.name);
-    this.#routing.hold = 'sample';
-    return WAITS;
-  }
-
-  /** A client that does not read its answers is not read either. */
-  #say(bytes: Buffer): void {
-    const { transport } = this.#client;
-    if (!transport.writeOwned(bytes)) transport.pause();
+    this.at = end;
+    return this.#owns.error(error, true);
   }
 }

@@ -42,7 +42,7 @@ export abstract class ReplyAccount {
   copyIn = false;
   /** Since the link something was committed: a COMMIT, or a unit that ended outside a block and not by failing. */
   committed = false;
-  /** Since the link something has run between the end of a block and the ReadyForQuery after it. */
+  /** Since the link something has run after the end of a block, or of a unit: more than what was judged. */
   overran = false;
   readonly guard = new ReplyGuard();
   broken = false;
@@ -59,10 +59,17 @@ export abstract class ReplyAccount {
   protected copying = false;
   /** What is being answered has failed, or was rolled back, and nothing was done since. */
   protected undone = false;
-  #blockEnded = false;
+  #ended = false;
 
   constructor(events: ReplyEvents) {
     this.events = events;
+  }
+
+  /** The server is linked: what is said of the unit counts from here. */
+  beginUnit(): void {
+    this.committed = false;
+    this.overran = false;
+    this.#ended = false;
   }
 
   /** Accounts for the message whose header stands at `pos`. */
@@ -149,7 +156,7 @@ export abstract class ReplyAccount {
     if ((head & SWALLOW) !== SWALLOW) {
       if (status === c.TX_IDLE && !this.undone) this.committed = true;
       this.undone = false;
-      this.#blockEnded = false;
+      this.#ended = status === c.TX_IDLE;
     }
     this.done = owed.internal();
     this.status = status;
@@ -179,7 +186,10 @@ export abstract class ReplyAccount {
       this.guard.error = error;
       return SKIP;
     }
-    if ((head & SWALLOW) !== SWALLOW) this.undone = true;
+    if ((head & SWALLOW) !== SWALLOW) {
+      this.undone = true;
+      if (this.#ended) this.overran = true;
+    }
     if (kind !== OWED_QUERY && kind !== OWED_FUNCTION && kind !== OWED_SYNC && kind !== 0)
       this.skipping = true;
     if ((head & SWALLOW) === SWALLOW) {
@@ -201,7 +211,7 @@ export abstract class ReplyAccount {
   #tag(buffer: Buffer, pos: number, end: number, own: boolean): void {
     if (!own) {
       this.undone = false;
-      if (this.#blockEnded) this.overran = true;
+      if (this.#ended) this.overran = true;
     }
     const n = end - pos;
     if (n !== 17 && n !== 20 && n !== 14 && n !== 12 && n !== 21) return;
@@ -210,7 +220,7 @@ export abstract class ReplyAccount {
       // an error that comes later undoes no COMMIT; ROLLBACK may also be the end of a ROLLBACK TO
       if (tag === 'ROLLBACK') this.undone = true;
       else this.committed = true;
-      this.#blockEnded = true;
+      this.#ended = true;
     }
     if (tag !== 'DISCARD ALL' && tag !== 'DEALLOCATE ALL') return;
     this.events.onStatementsDropped();

@@ -143,8 +143,7 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
     this.moveTo('active');
     this.peer = peer;
     this.replies.peer = peer;
-    this.replies.committed = false;
-    this.replies.overran = false;
+    this.replies.beginUnit();
   }
 
   /** Takes it away; the caller moves the state on. */

@@ -220,6 +220,16 @@ describe('read_consistency = session', () => {
       'a procedure that commits and fails, as a batch': batch('CALL commits_and_fails()'),
       'a procedure that commits, then an error in its batch': batch('CALL commits()', 'SELECT 1 / 0'),
       'a DO that commits and fails': each(`DO $$ BEGIN ${update}; COMMIT; RAISE 'no'; END $$`),
+      'a write that fails, then a procedure that commits and fails, in one packet': each(
+        'UPDATE one SET v = 1 / 0',
+        'CALL commits_and_fails()',
+      ),
+      'a read and a write and a read, in one packet': each('SELECT 1', update, 'SELECT 1'),
+      'reads on the primary and a write, in one packet': each(
+        '/* pgconcierge: primary */ SELECT 1',
+        update,
+        'SELECT 1',
+      ),
       'a read, then a write, in one packet': each('SELECT 1', update),
       'a read only block, then a write, in one packet': each('BEGIN READ ONLY', 'SELECT 1', 'COMMIT', update),
       'the end of a read only block on the primary and a write in one query': each(

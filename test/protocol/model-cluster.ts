@@ -92,7 +92,9 @@ export class ModelCluster {
         case 'lie_with_notice':
         case 'lie_in_plan': {
           const notice = what === 'lie_with_notice';
-          if (!write(server, { client, id: Number(id) }, sql, true)) return { ...READ_ONLY, notice };
+          // kept apart: where no replica takes reads the proxy cannot know that this one has written
+          if (!write(server, { client: `${client} lies`, id: Number(id) }, sql, true))
+            return { ...READ_ONLY, notice };
           return { rows: [id], notice };
         }
         case 'dies':

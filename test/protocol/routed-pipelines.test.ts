@@ -113,7 +113,9 @@ function where({ sim }: RoutedSim): string {
     const servers = [...pool.servers].map((one) => `${one.state} ${one.replies.owed.length}`).join(', ');
     return `${pool.node?.name ?? 'hall'} ${pool.role}: ${pool.waiters.count} wait, servers ${servers}`;
   });
-  const clients = [...sim.clients.clients].map((one) => `${one.phase} ${one.routing?.hold} ${one.requests.pending}`);
+  const clients = [...sim.clients.clients].map(
+    (one) => `${one.phase} ${one.routing?.hold} ${one.requests.pending}`,
+  );
   return [...pools, ...clients].join('\n');
 }
 
@@ -200,7 +202,7 @@ for (const [how, units] of [
               highWater,
             }),
         ),
-        { numRuns: RUNS, includeErrorInReport: true, endOnFailure: process.env["PGC_NO_SHRINK"] === "1" },
+        { numRuns: RUNS, includeErrorInReport: true, endOnFailure: process.env['PGC_NO_SHRINK'] === '1' },
       );
     });
   }

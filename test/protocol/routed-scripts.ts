@@ -19,13 +19,7 @@ const plain: fc.Arbitrary<Text> = fc.oneof(
   fc.integer({ min: 0, max: 5 }).map((n): Text => fixed(`table rows${n}`)),
   fc.constant<Text>((client) => `select max(v) from ${client}`),
   fc.constantFrom(
-    ...[
-      'select notice()',
-      'select fail()',
-      'copy t to stdout',
-      'show application_name',
-      '',
-    ].map(fixed),
+    ...['select notice()', 'select fail()', 'copy t to stdout', 'show application_name', ''].map(fixed),
   ),
 );
 const read: fc.Arbitrary<Text> = fc.oneof(
