@@ -36,10 +36,9 @@ export class BatchVerdicts {
       this.#routing.wantsUnnamed = !this.#routing.parsesUnnamed;
       return this.#unnamed;
     }
-    const name = buffer.latin1Slice(item.from, item.to);
-    const statement = this.#client.prepared.find(name);
+    const statement = this.#client.prepared.findAt(buffer, item.from, item.to);
     // Parsed earlier in this very batch: its text has been judged
-    if (statement === null) return this.#parsedBefore(buffer, i, name);
+    if (statement === null) return this.#parsedBefore(buffer, i, buffer.latin1Slice(item.from, item.to));
     if (batch.count === 1) this.text = statement.text;
     statement.memo ??= classifier.classify(statement.text).cached;
     return classifier.recall(statement.memo as CachedFacts);

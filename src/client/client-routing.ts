@@ -14,7 +14,10 @@ import * as c from '../wire/codes.ts';
 import { query } from '../wire/frontend.ts';
 import { HeldBytes } from '../wire/held-bytes.ts';
 import type { Client } from './client.ts';
+import { ClientFreshness } from './client-freshness.ts';
+import { holdText } from './hold-text.ts';
 import type { RouteDesk } from './route-desk.ts';
+import { UnitNames } from './unit-names.ts';
 
 /** Where a unit may run. */
 export const TO_PRIMARY = 0;
@@ -38,8 +41,8 @@ const KEPT_BUFFER = 4096;
 const RETRIED = reasonId('retried');
 const NODE_LOST = reasonId('node lost');
 const NOT_FRESH = reasonId('not fresh');
-const WAITED = reasonId('waited for a fresh replica');
 const HINT_NODE = reasonId('hint node');
+const WAITED = reasonId('waited for a fresh replica');
 /** Commands that may commit and fail all the same ('' = nobody knows): procedures, DETACH PARTITION CONCURRENTLY. */
 const COMMITS_INSIDE: ReadonlySet<string> = new Set(['CALL', 'DO', 'ALTER', '']);
 
@@ -48,11 +51,7 @@ export class ClientRouting {
   desk: RouteDesk;
   /** SET pgconcierge.route; null = the desk's. */
   sessionRoute: 'auto' | 'primary' | 'replica' | null = null;
-  /** Freshness mark of its last write, and the LSN that marks of before have turned into; 0 = none. */
-  mark = 0;
-  waitLsn = 0;
-  /** Of SET pgconcierge.wait_lsn alone. */
-  handedLsn = 0;
+  readonly freshness = new ClientFreshness();
   block = NO_BLOCK;
   /** The deferred BEGIN, as a Query message; sent before the block's first statement. */
   begin: Buffer | null = null;
@@ -71,7 +70,6 @@ export class ClientRouting {
   changes = false;
   /** A batch of several statements that is no block. */
   several = false;
-  altersCatalog = false;
   /** A Bind of the unnamed statement without its Parse: it is on the node that Parsed it last, if anywhere. */
   wantsUnnamed = false;
   /** The unit Parses the unnamed statement. */
@@ -83,12 +81,15 @@ export class ClientRouting {
   cached: CachedFacts | null = null;
   /** Its bytes, while it may be sent again. */
   readonly unit = new HeldBytes();
+  readonly unitNames: UnitNames;
   /** The next unit is the last one again. */
   again = false;
   /** Not again to this node. */
   exclude: RoutedNode | null = null;
   hold: HoldReason = '';
   holdUntilMs = 0;
+  /** `holdUntilMs` is stale_read_wait's, not primary_wait_timeout's. */
+  #heldForFresh = false;
   #refusal = '';
   #counted: RoutedNode | null = null;
   #startedMs = 0;
@@ -97,6 +98,7 @@ export class ClientRouting {
   constructor(client: Client, desk: RouteDesk) {
     this.client = client;
     this.desk = desk;
+    this.unitNames = new UnitNames(client.prepared);
   }
 
   /** A new unit: nothing of the last one counts any more. */
@@ -107,40 +109,17 @@ export class ClientRouting {
     this.resendable = false;
     this.cached = null;
     this.several = false;
-    this.altersCatalog = false;
     this.wantsUnnamed = false;
     this.parsesUnnamed = false;
     this.#refusal = '';
     this.#lost = false;
     this.unit.length = 0;
+    this.unitNames.forget();
   }
 
   /** LSN that a replica must have replayed for this client's next read; Infinity = not known yet. */
   bound(): number {
-    const { settings, shared } = this.desk;
-    const { readConsistency } = settings;
-    if (readConsistency === 'eventual') return this.handedLsn;
-    this.waitLsn = Math.max(this.waitLsn, this.#resolve(this));
-    let bound = this.mark > 0 ? Number.POSITIVE_INFINITY : Math.max(this.waitLsn, this.handedLsn);
-    if (readConsistency === 'database') {
-      shared.waitLsn = Math.max(shared.waitLsn, this.#resolve(shared));
-      bound = Math.max(bound, shared.mark > 0 ? Number.POSITIVE_INFINITY : shared.waitLsn);
-    }
-    return bound;
-  }
-
-  /** SET pgconcierge.wait_lsn: 0 = nothing any more but what the client has written itself. */
-  setWaitLsn(lsn: number): void {
-    this.handedLsn = lsn;
-  }
-
-  /** Turns a mark into its LSN once that is known: one look-up per write, not per read. */
-  #resolve(holder: { mark: number }): number {
-    if (holder.mark === 0) return 0;
-    const lsn = this.desk.shared.runtime.freshness.boundOf(holder.mark);
-    if (lsn === Number.POSITIVE_INFINITY) return 0;
-    holder.mark = 0;
-    return lsn;
+    return this.freshness.bound(this.desk);
   }
 
   /** The pool for the unit; the hall while there is no node for it (`hold` says why). */
@@ -184,7 +163,7 @@ export class ClientRouting {
     }
     if (chooser.reason === NOT_FRESH && this.desk.settings.staleRead === 'wait') {
       const limit = this.desk.settings.staleReadWaitMs;
-      if (this.holdUntilMs === 0 && limit > 0) this.holdUntilMs = nowMs + limit;
+      if (limit > 0) this.#limitHold(true, nowMs, limit);
       if (nowMs < this.holdUntilMs) {
         this.hold = 'fresh';
         return null;
@@ -200,9 +179,15 @@ export class ClientRouting {
   #hold(hall: Pool, why: HoldReason, nowMs: number, limitMs: number): Pool {
     this.hold = why;
     this.node = null;
-    if (why !== 'fresh' && why !== 'pause' && this.holdUntilMs === 0 && limitMs > 0)
-      this.holdUntilMs = nowMs + limitMs;
+    if (why !== 'fresh' && why !== 'pause') this.#limitHold(false, nowMs, limitMs);
     return hall;
+  }
+
+  /** Each kind of hold has its own limit, and the same one goes on over being looked at again. */
+  #limitHold(fresh: boolean, nowMs: number, limitMs: number): void {
+    if (this.holdUntilMs > 0 && this.#heldForFresh === fresh) return;
+    this.#heldForFresh = fresh;
+    this.holdUntilMs = limitMs > 0 ? nowMs + limitMs : 0;
   }
 
   /** SHOW pgconcierge.lsn waits for the sample that bounds the last write. */
@@ -221,6 +206,7 @@ export class ClientRouting {
     this.onReplica = node !== null && node !== this.desk.shared.runtime.primary;
     if (node === null) return;
     this.#counted = node;
+    server.replies.commits = this;
     if (this.parsesUnnamed) this.unnamedNode = node;
     this.#startedMs = nowMs;
     node.begin(nowMs, this.read, this.reason);
@@ -246,18 +232,33 @@ export class ClientRouting {
   /** Nothing is owed any more and the server goes back. `ok` = some of it was committed. */
   onUnitEnd(server: ServerConnection, nowMs: number): void {
     this.#uncount(nowMs);
-    const { committed, overran } = server.replies;
-    // still in recovery at its ReadyForQuery: whatever it was, it has written nothing
-    if (server.inHotStandby !== true && (overran || (this.changes && (committed || this.#commitsInside))))
-      this.noteWrite();
+    const { committed } = server.replies;
+    if (this.#wrote(server, this.#commitsInside)) this.noteWrite();
     this.endBlock(false);
-    if (this.altersCatalog && committed) {
+    if (server.replies.altered && committed) {
       const { shared, source } = this.desk;
       source.wantCatalog(shared.runtime.name, shared.dbname, true);
     }
     if (this.#refusal === '' || !committed || this.cached === null) return;
     // the primary has done what the replica refused
     this.#learn(this.#refusal);
+  }
+
+  /**
+   * The client has been told of a commit and keeps its server: a session, a chained block, more units on their way.
+   * It reads there itself; with read_consistency = database others count on it, and ask for samples when they do.
+   */
+  onCommitted(): void {
+    const { server } = this.client;
+    if (server === null) return;
+    const idleSession = this.client.pool?.limits.mode === 'session' && server.replies.status === c.TX_IDLE;
+    if (this.#wrote(server, idleSession)) this.freshness.note(this.desk);
+  }
+
+  #wrote(server: ServerConnection, failedToo: boolean): boolean {
+    const { committed, overran } = server.replies;
+    // still in recovery at its ReadyForQuery: whatever it was, it has written nothing
+    return server.inHotStandby !== true && (overran || (this.changes && (committed || failedToo)));
   }
 
   /** A failure says nothing about what was committed before it. In a block every commit shows. */
@@ -268,10 +269,8 @@ export class ClientRouting {
 
   /** The client may have written: its next reads wait for the next sample. */
   noteWrite(): void {
-    const { shared, source } = this.desk;
-    this.mark = shared.runtime.freshness.mark();
-    shared.mark = this.mark;
-    source.wantSamples(shared.runtime.name);
+    this.freshness.note(this.desk);
+    this.desk.source.wantSamples(this.desk.shared.runtime.name);
   }
 
   /**
@@ -320,6 +319,13 @@ export class ClientRouting {
   #dropUnit(): void {
     if (this.unit.buffer.length > KEPT_BUFFER) this.unit.clear();
     else this.unit.length = 0;
+    this.unitNames.forget();
+  }
+
+  /** The unit reads: it may be sent once more, as long as nothing of its reply has reached the client. */
+  keepUnit(buffer: Buffer, from: number, to: number, makesNames: boolean): void {
+    this.unit.add(buffer, from, to);
+    if (makesNames) this.unitNames.note(buffer, from, to);
   }
 
   onServerLost(): void {
@@ -359,22 +365,11 @@ export class ClientRouting {
 
   /** Why the unit did not get a node in time, as people should read it. */
   holdText(): string {
-    const { runtime } = this.desk.shared;
-    const { view } = runtime;
-    if (this.target === TO_NODE && this.reason === HINT_NODE) {
-      const node = runtime.nodes.get(this.wantedNode);
-      return node === undefined
-        ? `there is no node "${this.wantedNode}" in cluster "${runtime.name}"`
-        : `node "${this.wantedNode}" is ${node.view.state}`;
-    }
-    if (this.target === TO_REPLICA) return `no replica available in cluster "${runtime.name}"`;
-    const since =
-      view === null || view.noPrimarySinceAt === 0 ? '' : ` since ${clockTime(view.noPrimarySinceAt)}`;
-    return `no primary available in cluster "${runtime.name}"${since}`;
+    const hinted = this.target === TO_NODE && this.reason === HINT_NODE;
+    return holdText(
+      this.desk.shared.runtime,
+      this.target === TO_REPLICA ? 'replica' : 'primary',
+      hinted ? this.wantedNode : null,
+    );
   }
-}
-
-/** hh:mm:ss, local time. */
-function clockTime(at: number): string {
-  return new Date(at).toTimeString().slice(0, 8);
 }

@@ -18,7 +18,7 @@ import { type ErrorFields, errorResponse, poolerErrorFields } from '../wire/back
 import * as c from '../wire/codes.ts';
 import { carryVariables } from './carry-variables.ts';
 import type { ClientRegistry } from './client-registry.ts';
-import type { ClientRouting } from './client-routing.ts';
+import { type ClientRouting, TO_REPLICA } from './client-routing.ts';
 import { CLIENT_MOVES, type ClientPhase } from './client-states.ts';
 import { expired } from './client-timeouts.ts';
 import { QUEUED } from './own-answers.ts';
@@ -143,7 +143,7 @@ export class Client implements TransportHandler, Waiter, RequestHost {
   get oneUnitAtATime(): boolean {
     const { routing } = this;
     if (routing === null || this.pool?.limits.mode === 'session') return false;
-    return routing.onReplica || !routing.changes;
+    return routing.onReplica || routing.target === TO_REPLICA;
   }
 
   awaitCluster(): void {

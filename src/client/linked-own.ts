@@ -51,6 +51,7 @@ export function answerLinkedBatch(
   if (seen === SCAN_MORE) return n - pos > LIMIT ? 0 : -1;
   const [item] = batch.items;
   if (seen !== SCAN_WHOLE || !batch.single || item === undefined) return 0;
+  if (client.prepared.find(batch.parsedName(buffer)) !== null) return 0;
   const { end } = batch;
   const asked = { extended: true, buffer, from: pos, to: end, names: client.prepared } as const;
   return answer(client, buffer.latin1Slice(item.from, item.to), asked, status) ? end : 0;

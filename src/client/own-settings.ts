@@ -51,7 +51,7 @@ export function ownSetting(routing: ClientRouting, asked: OwnSetting): OwnResult
         "It looks like '16/B374D848'.",
       );
     // RESET forgets what was waited for by hand; what the client has written itself stays
-    routing.setWaitLsn(lsn);
+    routing.freshness.handedLsn = lsn;
   }
   return { tag: verb === 'reset' ? 'RESET' : 'SET' };
 }
@@ -59,7 +59,7 @@ export function ownSetting(routing: ClientRouting, asked: OwnSetting): OwnResult
 function show(routing: ClientRouting, name: 'route' | 'wait_lsn' | 'lsn'): OwnResult | 'wait' {
   const column = `pgconcierge.${name}`;
   if (name === 'route') return { tag: 'SHOW', column, value: routing.sessionRoute ?? routing.desk.route };
-  if (name === 'wait_lsn') return { tag: 'SHOW', column, value: formatLsn(routing.handedLsn) };
+  if (name === 'wait_lsn') return { tag: 'SHOW', column, value: formatLsn(routing.freshness.handedLsn) };
   const bound = routing.bound();
   return bound === Number.POSITIVE_INFINITY ? 'wait' : { tag: 'SHOW', column, value: formatLsn(bound) };
 }

@@ -66,6 +66,9 @@ export class OwnUnits {
     if (verdict.facts.own !== null) return this.#setting(verdict.facts.own, asked);
     if (control?.verb !== 'begin' || !asked.runs || asked.text === '') return GO;
     if (routing.block !== NO_BLOCK || !mayDefer) return GO;
+    // a replica refuses to begin such a block: that is for the client to know now
+    if ((control.isolation === 'serializable' || control.readOnly === false) && this.#onReplica(verdict))
+      return GO;
     routing.block = BLOCK_DEFERRED;
     routing.begin = query(Buffer.from(asked.text, 'latin1').toString());
     routing.beginVerdict = verdict;
@@ -88,6 +91,12 @@ export class OwnUnits {
     if (whole) this.#write(ready(routing.idleStatus));
     else this.#client.requests.discarding = true;
     return ANSWERED;
+  }
+
+  /** What is begun here would go to a replica, whatever it is. */
+  #onReplica({ hint }: Verdict): boolean {
+    const { sessionRoute, desk } = this.#routing;
+    return hint === null ? (sessionRoute ?? desk.route) === 'replica' : hint.kind !== 'primary';
   }
 
   #setting(own: OwnSetting, asked: Asked): number {

@@ -28,6 +28,9 @@ const MISSING_PREFIX = 'PGCONCIERGE_missing:';
 export class PreparedNames {
   readonly #registry: StatementRegistry;
   readonly #names = new Map<string, Statement>();
+  /** What was looked up last: clients run one statement again and again. */
+  #lastName = '';
+  #last: Statement | null = null;
 
   constructor(registry: StatementRegistry) {
     this.#registry = registry;
@@ -38,6 +41,16 @@ export class PreparedNames {
     return this.#names.get(name) ?? null;
   }
 
+  /** The statement whose name stands in [from, to); null = none. */
+  findAt(buffer: Buffer, from: number, to: number): Statement | null {
+    if (this.#last !== null && sameText(this.#lastName, buffer, from, to)) return this.#last;
+    const name = buffer.latin1Slice(from, to);
+    const statement = this.#names.get(name) ?? null;
+    this.#lastName = name;
+    this.#last = statement;
+    return statement;
+  }
+
   /** A Parse that will be sent again frees its name, so that it is not refused as a second one. */
   undo(name: string): void {
     const statement = this.#names.get(name);
@@ -46,7 +59,7 @@ export class PreparedNames {
 
   /** A Parse that the proxy has answered itself: its statement is known from now on, no server has it. */
   learn(name: string, rest: Buffer): void {
-    if (!this.#names.has(name)) this.#names.set(name, this.#registry.acquire(rest));
+    if (!this.#names.has(name)) this.#set(name, this.#registry.acquire(rest));
   }
 
   get size(): number {
@@ -81,7 +94,7 @@ export class PreparedNames {
       return true;
     }
     const statement = this.#registry.acquire(rest);
-    this.#names.set(name, statement);
+    this.#set(name, statement);
     const owed = server.replies.owed;
     if (server.statements.touch(statement)) {
       if (owed.readies === 0 && server.replies.status !== TX_FAILED) {
@@ -110,7 +123,7 @@ export class PreparedNames {
     out: OutBuffer,
     counters: Counters,
   ): void {
-    const name = this.#onServer(buffer.latin1Slice(nameAt, nul), server, max, out, counters);
+    const name = this.#onServer(buffer, nameAt, nul, server, max, out, counters);
     this.#rename(buffer, pos, nameAt, nul, end, name, out);
     server.replies.owed.push(OWED_BIND, null);
   }
@@ -125,7 +138,7 @@ export class PreparedNames {
     out: OutBuffer,
     counters: Counters,
   ): void {
-    const name = this.#onServer(buffer.latin1Slice(pos + 6, end - 1), server, max, out, counters);
+    const name = this.#onServer(buffer, pos + 6, end - 1, server, max, out, counters);
     this.#rename(buffer, pos, pos + 6, end - 1, end, name, out);
     out.add(buffer, end - 1, end, null);
     server.replies.owed.push(OWED_DESCRIBE, null);
@@ -135,7 +148,7 @@ export class PreparedNames {
   close(name: string, server: ServerConnection | null): void {
     const statement = this.#names.get(name);
     if (statement !== undefined) {
-      this.#names.delete(name);
+      this.#delete(name);
       this.#registry.release(statement);
     }
     if (server === null) return;
@@ -146,7 +159,7 @@ export class PreparedNames {
   /** The Parse of `name` failed. */
   lost(name: string, statement: Statement): void {
     if (this.#names.get(name) !== statement) return;
-    this.#names.delete(name);
+    this.#delete(name);
     this.#registry.release(statement);
   }
 
@@ -156,19 +169,38 @@ export class PreparedNames {
     if (now === statement) return;
     if (now !== undefined) this.#registry.release(now);
     this.#registry.addUse(statement);
-    this.#names.set(name, statement);
+    this.#set(name, statement);
   }
 
   /** Forgets all names (DISCARD ALL, DEALLOCATE ALL, disconnect). */
   clear(): void {
     for (const statement of this.#names.values()) this.#registry.release(statement);
     this.#names.clear();
+    this.#last = null;
+  }
+
+  #set(name: string, statement: Statement): void {
+    this.#names.set(name, statement);
+    this.#last = null;
+  }
+
+  #delete(name: string): void {
+    this.#names.delete(name);
+    this.#last = null;
   }
 
   /** The name on the server of the client's statement, which is Parsed there first when the server lacks it. */
-  #onServer(name: string, server: ServerConnection, max: number, out: OutBuffer, counters: Counters): Buffer {
-    const statement = this.#names.get(name);
-    if (statement === undefined) return Buffer.from(MISSING_PREFIX + name, 'latin1');
+  #onServer(
+    buffer: Buffer,
+    from: number,
+    to: number,
+    server: ServerConnection,
+    max: number,
+    out: OutBuffer,
+    counters: Counters,
+  ): Buffer {
+    const statement = this.findAt(buffer, from, to);
+    if (statement === null) return Buffer.from(MISSING_PREFIX + buffer.latin1Slice(from, to), 'latin1');
     this.#ensure(server, statement, max, out, counters);
     return statement.name;
   }
@@ -230,4 +262,11 @@ export class PreparedNames {
     name.copy(head.buffer, at + nameAt - pos);
     head.buffer.writeUInt32BE(end - pos - 1 - (nul - nameAt) + name.length, at + 1);
   }
+}
+
+/** Bytes [from, to) spell `text` (bytes as characters). */
+function sameText(text: string, buffer: Buffer, from: number, to: number): boolean {
+  if (to - from !== text.length) return false;
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) !== buffer[from + i]) return false;
+  return true;
 }

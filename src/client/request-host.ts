@@ -20,7 +20,7 @@ export interface RequestHost {
   readonly router: UnitRouter | null;
   /** Status of a ReadyForQuery without a server. */
   readonly idleStatus: number;
-  /** The next unit is not sent before this one is answered: it may go elsewhere, or be the first that changes data. */
+  /** The next unit waits for the answer to this one: on a replica, and where this one might as well run on one. */
   readonly oneUnitAtATime: boolean;
   /** The unit waits for something else than a server; it is held, and looked at again. */
   awaitCluster(): void;

@@ -16,6 +16,7 @@ import {
   OWED_QUERY,
   OWED_SYNC,
 } from '../server/owed-replies.ts';
+import { GUARD_OFF } from '../server/reply-guard.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import * as c from '../wire/codes.ts';
 import { HeldBytes } from '../wire/held-bytes.ts';
@@ -225,7 +226,7 @@ export class RequestStream extends UnlinkedRequests {
     return HOLD;
   }
 
-  /** The next unit may have to go elsewhere, or to leave a mark that this one does not; this one may have to be sent again. */
+  /** The next unit may have to go elsewhere, and this one may have to be sent again. */
   #awaitUnit(): number {
     this.awaitsUnit = true;
     this.host.transport.pause();
@@ -246,8 +247,10 @@ export class RequestStream extends UnlinkedRequests {
     const owed = server.replies.owed;
     const asks = ASKS[type] as number;
     const inside = this.#open;
+    // behind a unit that may be sent again nothing goes to this server, not even what is out of place there
+    const waits = asks > 0 || (server.replies.guard.state !== GUARD_OFF && type !== c.F_TERMINATE);
+    if (waits && owed.readies > 0 && host.oneUnitAtATime) return this.#awaitUnit();
     if (asks > 0) {
-      if (host.oneUnitAtATime && owed.readies > 0) return this.#awaitUnit();
       if (!this.#open && !this.#counted && owed.length === 0) host.onRequest();
       this.#open = asks === 2;
       this.#counted = false;

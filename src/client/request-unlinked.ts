@@ -5,6 +5,7 @@
 import { type ErrorCode, PoolerError } from '../util/errors.ts';
 import { CLOSE_COMPLETE } from '../wire/backend.ts';
 import * as c from '../wire/codes.ts';
+import { nulIn } from '../wire/names.ts';
 import { ready } from './own-answers.ts';
 import type { RequestHost } from './request-host.ts';
 import { DONE, FORWARD, HOLD, STOP } from './request-table.ts';
@@ -74,7 +75,8 @@ export abstract class UnlinkedRequests {
         if (n - pos < 6) return this.need(6);
         return buffer[pos + 5] !== 0 && end > n ? this.need(end - pos) : FORWARD;
       case c.F_BIND:
-        return host.maxPrepared > 0 && this.bindNames(buffer, pos, end, n) < 0
+        // of a routed client the whole batch is looked at anyway
+        return host.router === null && host.maxPrepared > 0 && this.bindNames(buffer, pos, end, n) < 0
           ? this.need(n - pos + 1)
           : FORWARD;
       case c.F_DESCRIBE:
@@ -90,10 +92,11 @@ export abstract class UnlinkedRequests {
 
   /** Where the NUL of a Bind's statement name stands; -1 = not read yet. The name starts after `#portalEnd`. */
   protected bindNames(buffer: Buffer, pos: number, end: number, n: number): number {
-    const portalEnd = buffer.indexOf(0, pos + 5);
+    const to = Math.min(end, n);
+    const portalEnd = nulIn(buffer, pos + 5, to);
     this.portalEnd = portalEnd;
-    const nul = portalEnd < 0 || portalEnd + 1 >= n ? -1 : buffer.indexOf(0, portalEnd + 1);
-    if (portalEnd >= 0 && nul >= 0 && nul < n && nul < end) return nul;
+    const nul = portalEnd < 0 ? -1 : nulIn(buffer, portalEnd + 1, to);
+    if (nul >= 0) return nul;
     if (end <= n || n - pos > NAME_LIMIT) this.refuse('failedToParse');
     return -1;
   }

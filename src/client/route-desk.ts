@@ -1,5 +1,5 @@
 /**
- * What the clients of one database share for routing: classifier, chooser, the database's own freshness mark. One
+ * What the clients of one database share for routing: classifier, chooser, freshness mark of the database. One
  * RouteDesk for each way of routing in it (a user or an application may have a `route` of its own).
  */
 import type { RoutingSettings } from '../config/effective-routing.ts';
@@ -22,7 +22,12 @@ export interface DatabaseRouting {
   readonly classifier: Classifier;
   readonly chooser: ReadChooser;
   readonly shadow: Shadow;
-  /** read_consistency = database: freshness mark of the last write, whoever's. */
+  readonly written: DatabaseWrites;
+}
+
+/** read_consistency = database: of all entries that mean the same database of the same cluster. */
+export interface DatabaseWrites {
+  /** Freshness mark of the last write, whoever's; 0 = none. */
   mark: number;
   /** The LSN that marks of before have turned into. */
   waitLsn: number;
@@ -58,8 +63,8 @@ export class RouteDesks {
   readonly #deps: RouteDesksDeps;
   readonly #shared = new Map<string, DatabaseRouting>();
   readonly #desks = new Map<string, RouteDesk>();
-  /** Freshness marks of databases, kept over RELOADs. */
-  readonly #marks = new Map<string, { readonly mark: number; readonly waitLsn: number }>();
+  /** By dbname; kept over RELOADs, as long as the samples are that the marks count. */
+  readonly #written = new WeakMap<ClusterRuntime, Map<string, DatabaseWrites>>();
 
   constructor(deps: RouteDesksDeps) {
     this.#deps = deps;
@@ -112,8 +117,7 @@ export class RouteDesks {
         }),
         chooser: new ReadChooser(runtime, settings),
         shadow: new Shadow(),
-        mark: this.#marks.get(database.name)?.mark ?? 0,
-        waitLsn: this.#marks.get(database.name)?.waitLsn ?? 0,
+        written: this.#writtenIn(runtime, dbname),
       };
       this.#shared.set(database.name, shared);
       this.onShared(shared);
@@ -128,7 +132,34 @@ export class RouteDesks {
   /** After RELOAD: function lists, balance and routes may be others. Freshness marks are kept. */
   forget(): void {
     this.#desks.clear();
-    for (const [name, { mark, waitLsn }] of this.#shared) this.#marks.set(name, { mark, waitLsn });
     this.#shared.clear();
+  }
+
+  /** The database is gone, or nobody has used it for long: what was kept for it goes, except a freshness mark. */
+  forgetDatabase(name: string): void {
+    const shared = this.#shared.get(name);
+    this.#shared.delete(name);
+    if (shared !== undefined) this.#dropUnwritten(shared);
+    for (const key of this.#desks.keys()) if (key.startsWith(`${name}\0`)) this.#desks.delete(key);
+  }
+
+  #dropUnwritten({ runtime, dbname, written }: DatabaseRouting): void {
+    if (written.mark > 0 || written.waitLsn > 0) return;
+    for (const other of this.#shared.values()) if (other.written === written) return;
+    this.#written.get(runtime)?.delete(dbname);
+  }
+
+  #writtenIn(runtime: ClusterRuntime, dbname: string): DatabaseWrites {
+    let databases = this.#written.get(runtime);
+    if (databases === undefined) {
+      databases = new Map();
+      this.#written.set(runtime, databases);
+    }
+    let written = databases.get(dbname);
+    if (written === undefined) {
+      written = { mark: 0, waitLsn: 0 };
+      databases.set(dbname, written);
+    }
+    return written;
   }
 }

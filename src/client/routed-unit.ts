@@ -4,8 +4,9 @@
  */
 import { GUARD_OFF, GUARD_RETRY } from '../server/reply-guard.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
+import { undoNames } from '../server/skipped.ts';
 import { type ErrorFields, errorResponse } from '../wire/backend.ts';
-import { F_FUNCTION_CALL, F_PARSE, F_QUERY, TX_IDLE } from '../wire/codes.ts';
+import { F_FUNCTION_CALL, F_QUERY, TX_IDLE } from '../wire/codes.ts';
 import type { ServerError } from '../wire/fields.ts';
 import type { Client } from './client.ts';
 import { BLOCK_DEFERRED, BLOCK_FAILED, type ClientRouting } from './client-routing.ts';
@@ -118,6 +119,9 @@ export function outlives(
   const answered = owed.readies === 0;
   const open = client.requests.batchOpen;
   const inBlock = replies.status !== TX_IDLE || routing.begin !== null;
+  // what the client has not been told of has not happened
+  if (guard.state !== GUARD_OFF) routing.unitNames.restore();
+  else undoNames(owed, client.prepared);
   routing.onServerLost();
   routing.endBlock(inBlock);
   client.leaveServer();
@@ -134,11 +138,7 @@ export function outlives(
 function replay(client: Client, routing: ClientRouting): void {
   const unit = Buffer.from(routing.unit.buffer.subarray(0, routing.unit.length));
   if (!routing.resendable) routing.unit.length = 0;
-  // names that its Parses have made known are made known again
-  for (let at = 0; at + 5 <= unit.length; at += 1 + unit.readUInt32BE(at + 1)) {
-    if (unit[at] !== F_PARSE || unit[at + 5] === 0) continue;
-    client.prepared.undo(unit.latin1Slice(at + 5, unit.indexOf(0, at + 5)));
-  }
+  routing.unitNames.restore();
   client.requests.replay(unit);
   goOn(client);
 }

@@ -29,6 +29,7 @@ export function serverReady(client: Client, server: ServerConnection, answered: 
     }
   }
   const mode = pool.limits.mode;
+  if (mode === 'session' || status !== c.TX_IDLE) client.routing?.onCommitted();
   if (mode === 'session') {
     if (pool.database.paused && status === c.TX_IDLE) detachWhenClean(client, server);
     return;

@@ -109,7 +109,7 @@ export class UnitRouter {
     const verdict = this.#routing.desk.shared.classifier.classify(this.#text);
     const own = this.#own(verdict, { how: SIMPLE, runs: true, text: this.#text }, end);
     if (own !== GO) return own;
-    return this.#decide(verdict, verdict.read, verdict.changesData, verdict.reason, buffer, pos, end);
+    return this.#decide(verdict, verdict.read, mayChange(verdict), verdict.reason, buffer, pos, end);
   }
 
   #batch(buffer: Buffer, pos: number, end: number, n: number): number {
@@ -123,18 +123,25 @@ export class UnitRouter {
     const runs = batch.executes > 0;
     let reason = BALANCED;
     let first: Verdict | null = null;
-    let same = batch.executes <= 1;
+    let same = batch.plain;
     let statement: Normalised | null = null;
+    /** The first that is bound, and how many of them begin or end a block. */
+    let bound: Verdict | null = null;
+    let controls = 0;
     this.#verdicts.text = '';
     for (let i = 0; i < batch.count; i++) {
       const verdict = this.#verdicts.of(buffer, i);
       const judged = verdict?.cached.normalised ?? null;
       if (i === 0) statement = judged;
       else if (statement !== judged) same = false;
+      if (batch.items[i]?.kind === 'name') {
+        bound ??= verdict;
+        if (verdict !== null && verdict.facts.control !== null) controls += 1;
+      }
       if (verdict === null || !verdict.read) {
         if (read) reason = verdict?.reason ?? BATCH;
         read = false;
-        changes = changes || (runs && (verdict?.changesData ?? true));
+        changes = changes || (runs && (verdict === null || mayChange(verdict)));
       } else first ??= verdict;
       if (i === 0) first = verdict;
     }
@@ -142,19 +149,22 @@ export class UnitRouter {
     if (first === null && batch.count > 0) return this.#unknown();
     const own = this.#own(first, same ? this.#asked(buffer, pos) : null, batch.end);
     if (own !== GO) return own;
-    const control = first?.facts.control ?? null;
+    const begins = bound?.facts.control ?? null;
     // BEGIN and what follows it in one batch (JDBC, Npgsql)
-    if (first !== null && control?.verb === 'begin' && this.#routing.block === NO_BLOCK) {
-      this.#routing.beginVerdict = first;
-      this.#routing.cached = first.cached;
-      return this.#decideBlock(control.readOnly, control.isolation, batch.end);
+    if (bound !== null && begins?.verb === 'begin' && this.#routing.block === NO_BLOCK) {
+      this.#routing.beginVerdict = bound;
+      this.#routing.cached = bound.cached;
+      // what comes behind the end of the block may write
+      return this.#decideBlock(controls === 1 ? begins.readOnly : null, begins.isolation, batch.end);
     }
     this.#routing.several = batch.executes > 1;
     return this.#decide(first, read, changes, reason, buffer, pos, batch.end);
   }
 
   /** A batch about one statement: what the proxy may be able to answer itself. */
-  #asked(buffer: Buffer, from: number): Asked {
+  #asked(buffer: Buffer, from: number): Asked | null {
+    // a name that is in use is refused by the server
+    if (this.#client.prepared.find(batch.parsedName(buffer)) !== null) return null;
     const how = { extended: true, buffer, from, to: batch.end, names: this.#client.prepared } as const;
     return { how, runs: batch.executes > 0, text: this.#text };
   }
@@ -211,11 +221,11 @@ export class UnitRouter {
     if (routing.block === BLOCK_DEFERRED) return this.#firstOfBlock(verdict, end);
     routing.read = read;
     routing.changes = changes;
-    routing.altersCatalog = verdict?.facts.altersCatalog ?? false;
     if (verdict !== null) this.#forgetSession(verdict);
     const route = routing.sessionRoute ?? routing.desk.route;
-    const hint = verdict?.hint ?? null;
-    if (hint !== null) this.#hinted(hint);
+    // a read's own wish is not for what else the batch writes
+    const wish = verdict?.read === true && !read ? null : (verdict?.hint ?? null);
+    if (wish !== null) this.#hinted(wish);
     else if (route !== 'auto') this.#to(route === 'primary' ? TO_PRIMARY : TO_REPLICA, this.#explicit);
     else if (!read) this.#to(TO_PRIMARY, reason);
     else {
@@ -223,8 +233,9 @@ export class UnitRouter {
       routing.resendable = true;
     }
     this.#shadow();
-    if (routing.target === TO_REPLICA && end > pos && end - pos <= KEEP_LIMIT)
-      routing.unit.add(buffer, pos, end);
+    // what may write is not run twice, even where a replica was meant to refuse it
+    if (routing.target === TO_REPLICA && read && end > pos && end - pos <= KEEP_LIMIT)
+      routing.keepUnit(buffer, pos, end, buffer[pos] !== c.F_QUERY && batch.makesNames);
     return this.#placed(end);
   }
 
@@ -315,4 +326,12 @@ export class UnitRouter {
     this.at = end;
     return this.#owns.error(error, true);
   }
+}
+
+/** It changes data itself, or begins a block of which nobody knows what comes. */
+function mayChange({ changesData, facts }: Verdict): boolean {
+  if (changesData || facts.rule !== 'transaction control') return changesData;
+  const { control } = facts;
+  if (control === null || control.verb === 'begin') return true;
+  return control.verb !== 'set' && control.chain;
 }

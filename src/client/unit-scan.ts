@@ -4,12 +4,16 @@
  * fields are good until the next scan.
  */
 import * as c from '../wire/codes.ts';
+import { nulIn } from '../wire/names.ts';
 
 export const SCAN_WHOLE = 0;
 /** Its Sync has not been read yet. */
 export const SCAN_MORE = 1;
 /** It has a Flush before its Sync, or something that is not for looking ahead. */
 export const SCAN_OPEN = 2;
+
+/** Describe and Close: of a statement. */
+const STATEMENT = 0x53;
 
 /** What of a batch names a statement, in order. */
 export interface BatchItem {
@@ -21,39 +25,50 @@ export interface BatchItem {
   to: number;
 }
 
+/** Order of the messages about one statement; what comes twice or earlier is another pattern. */
+const PARSE = 1;
+const DESCRIBE_STATEMENT = 2;
+const BIND = 3;
+const DESCRIBE_PORTAL = 4;
+const EXECUTE = 5;
+/** Two statements, two portals, a Close. */
+const OTHER = 6;
+
 class BatchScan {
   /** Behind the Sync. */
   end = 0;
-  parses = 0;
-  binds = 0;
   executes = 0;
-  describes = 0;
-  /** A Close, a function call, COPY data: not the plain pattern of one statement. */
-  others = 0;
-  /** The last Describe is of a statement ('S'), not of a portal. */
-  describesStatement = false;
-  /** Every name in it (statements, portals) is empty. */
-  unnamed = true;
+  /** The batch is about one statement, in the usual order: what the proxy may be able to answer itself. */
+  plain = true;
   count = 0;
   readonly items: BatchItem[] = [];
 
-  /** Batches of one statement, from Parse to Execute: what the proxy can answer itself. */
+  /** It makes or closes a statement that has a name. */
+  makesNames = false;
+  #stage = 0;
+  /** Names of the statement and the portal that came first, NUL included; 0 = none did. */
+  #statementAt = 0;
+  #statementEnd = 0;
+  #portalAt = 0;
+  #portalEnd = 0;
+
+  /** The whole life of one statement, its text included. */
   get single(): boolean {
-    return (
-      this.parses === 1 &&
-      this.binds === 1 &&
-      this.executes === 1 &&
-      this.describes <= 1 &&
-      this.others === 0 &&
-      this.unnamed
-    );
+    return this.plain && this.executes === 1 && this.items[0]?.kind === 'text';
+  }
+
+  /** Name of the statement that a plain batch Parses; '' = none, or the unnamed one. */
+  parsedName(buffer: Buffer): string {
+    return this.items[0]?.kind === 'text'
+      ? buffer.latin1Slice(this.#statementAt, this.#statementEnd - 1)
+      : '';
   }
 
   /** Looks at the batch that begins at `pos`; `n` = end of what has been read. */
   scan(buffer: Buffer, pos: number, n: number): number {
-    this.parses = this.binds = this.executes = this.describes = this.others = this.count = 0;
-    this.unnamed = true;
-    this.describesStatement = false;
+    this.executes = this.count = this.#stage = this.#statementAt = this.#portalAt = 0;
+    this.plain = true;
+    this.makesNames = false;
     let at = pos;
     while (at + 5 <= n) {
       const type = buffer[at] as number;
@@ -74,15 +89,15 @@ class BatchScan {
           break;
         case c.F_EXECUTE:
           this.executes += 1;
-          if (buffer[at + 5] !== 0) this.unnamed = false;
+          this.#next(EXECUTE);
+          this.#portal(buffer, at + 5, end);
           break;
         case c.F_DESCRIBE:
-          this.describes += 1;
-          this.describesStatement = buffer[at + 5] === 0x53;
-          if (buffer[at + 6] !== 0) this.unnamed = false;
+          this.#describe(buffer, at, end);
           break;
         case c.F_CLOSE:
-          this.others += 1;
+          this.#next(OTHER);
+          if (buffer[at + 5] === STATEMENT && buffer[at + 6] !== 0) this.makesNames = true;
           break;
         default:
           return SCAN_OPEN;
@@ -93,23 +108,57 @@ class BatchScan {
   }
 
   #parse(buffer: Buffer, at: number, end: number): boolean {
-    const nul = buffer.indexOf(0, at);
-    const textEnd = nul < 0 || nul >= end ? -1 : buffer.indexOf(0, nul + 1);
+    const nul = nulIn(buffer, at, end);
+    const textEnd = nul < 0 ? -1 : buffer.indexOf(0, nul + 1);
     if (textEnd < 0 || textEnd >= end) return false;
-    this.parses += 1;
-    if (nul > at) this.unnamed = false;
+    this.#next(PARSE);
+    if (nul > at) this.makesNames = true;
+    this.#statement(buffer, at, end);
     this.#item('text', nul === at, nul + 1, textEnd);
     return true;
   }
 
   #bind(buffer: Buffer, at: number, end: number): boolean {
-    const portalEnd = buffer.indexOf(0, at);
-    const nul = portalEnd < 0 || portalEnd >= end ? -1 : buffer.indexOf(0, portalEnd + 1);
-    if (nul < 0 || nul >= end) return false;
-    this.binds += 1;
-    if (portalEnd > at || nul > portalEnd + 1) this.unnamed = false;
+    const portalEnd = nulIn(buffer, at, end);
+    const nul = portalEnd < 0 ? -1 : nulIn(buffer, portalEnd + 1, end);
+    if (nul < 0) return false;
+    this.#next(BIND);
+    this.#portal(buffer, at, end);
+    this.#statement(buffer, portalEnd + 1, end);
     this.#item('name', nul === portalEnd + 1, portalEnd + 1, nul);
     return true;
+  }
+
+  #describe(buffer: Buffer, at: number, end: number): void {
+    const ofStatement = buffer[at + 5] === STATEMENT;
+    this.#next(ofStatement ? DESCRIBE_STATEMENT : DESCRIBE_PORTAL);
+    if (ofStatement) this.#statement(buffer, at + 6, end);
+    else this.#portal(buffer, at + 6, end);
+  }
+
+  #next(stage: number): void {
+    if (stage <= this.#stage || stage === OTHER) this.plain = false;
+    this.#stage = stage;
+  }
+
+  /** A name of a statement begins at `at`. */
+  #statement(buffer: Buffer, at: number, end: number): void {
+    const nameEnd = nulIn(buffer, at, end) + 1;
+    if (this.#statementAt === 0) {
+      this.#statementAt = at;
+      this.#statementEnd = nameEnd;
+    } else if (!sameBytes(buffer, this.#statementAt, this.#statementEnd, at, nameEnd)) this.plain = false;
+    if (nameEnd === 0) this.plain = false;
+  }
+
+  /** The name of a portal: it is made by a Bind and used after it. */
+  #portal(buffer: Buffer, at: number, end: number): void {
+    const nameEnd = nulIn(buffer, at, end) + 1;
+    if (this.#stage === BIND) {
+      this.#portalAt = at;
+      this.#portalEnd = nameEnd;
+    } else if (!sameBytes(buffer, this.#portalAt, this.#portalEnd, at, nameEnd)) this.plain = false;
+    if (nameEnd === 0) this.plain = false;
   }
 
   #item(kind: 'text' | 'name', unnamed: boolean, from: number, to: number): void {
@@ -123,6 +172,12 @@ class BatchScan {
     }
     this.count += 1;
   }
+}
+
+function sameBytes(buffer: Buffer, from: number, to: number, at: number, end: number): boolean {
+  if (to - from !== end - at) return false;
+  for (let i = from; i < to; i++) if (buffer[i] !== buffer[at - from + i]) return false;
+  return true;
 }
 
 /** The one scanner. */

@@ -46,7 +46,7 @@ WITH RECURSIVE needs(oid) AS (
         JOIN pg_catalog.pg_class v ON v.oid = w.ev_class AND v.relkind = 'v'
     ) up ON up.below = needs.oid
 )
-SELECT n.nspname, c.relname FROM needs
+SELECT n.nspname, c.relname, c.relkind = 'v' FROM needs
   JOIN pg_catalog.pg_class c ON c.oid = needs.oid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace`;
 
@@ -83,7 +83,8 @@ export async function loadCatalog(
       name: asBytes(row[1]),
       volatile: row[2] !== 'f',
     }));
-    return { version, functions, unlogged: relations.map(nameOf), sequences: sequences.map(nameOf) };
+    const unlogged = relations.map((row) => ({ ...nameOf(row), mayWrite: row[2] !== 'f' }));
+    return { version, functions, unlogged, sequences: sequences.map(nameOf) };
   } finally {
     connection.close();
   }

@@ -43,6 +43,9 @@ export function loggedIn(pool: Pool, host: PoolHost, server: ServerConnection): 
   for (const waiter of waiters) waiter.onWelcome();
 }
 
+/** What a node says to a login while it goes down: another one takes its place, or it comes back. */
+const CRASHES: ReadonlySet<string> = new Set(['57P01', '57P02']);
+
 /** Called by the pool. `error` null = it was not PostgreSQL that refused. */
 export function loginFailed(
   pool: Pool,
@@ -53,7 +56,8 @@ export function loginFailed(
 ): void {
   const now = host.now();
   // a node that starts or stops refuses nobody for good: later clients are not told off with it either
-  const passing = error === null || error.sqlstate === '57P03';
+  const passing =
+    error === null || error.sqlstate === '57P03' || (pool.node !== null && CRASHES.has(error.sqlstate));
   pool.lastLoginError = passing && pool.node !== null ? null : error;
   pool.lastFailure = reason;
   pool.retryAtMs = now + retryMs(pool);

@@ -286,6 +286,7 @@ export class PoolRegistry implements PoolHost {
       const idleTooLong = database.auto && autoMs > 0 && nowMs - database.idleSinceMs >= autoMs;
       if (!database.removed && !idleTooLong) continue;
       this.databases.delete(database.name);
+      this.onDatabaseForgotten(database);
       this.log.log(
         `dropping database '${database.name}' as it does not exist anymore or inactive auto-database`,
       );
@@ -359,6 +360,9 @@ export class PoolRegistry implements PoolHost {
     for (const pool of database.pools.values()) pool.closeFree('database removed');
     this.onDatabaseRemoved(database);
   }
+
+  /** What else is kept for a database that nobody uses any more can go. */
+  onDatabaseForgotten: (database: Database) => void = () => {};
 
   /** The worker disconnects the clients of a database that is gone. */
   onDatabaseRemoved: (database: Database) => void = () => {};

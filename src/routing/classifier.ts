@@ -61,6 +61,8 @@ export class Classifier {
   readonly #functions: FunctionBook;
   /** Why a relation is for the primary, by name and by `schema NUL name`. */
   #relations = new Map<string, Reason>();
+  /** Those of them whose reading may write (views over functions), by the same names. */
+  readonly #writing = new Set<string>();
   #epoch: object = {};
   #learnedVersion: number;
   #verdicts = new WeakMap<CachedFacts, Made>();
@@ -96,7 +98,11 @@ export class Classifier {
     this.#functions.setCatalog(facts);
     this.#relations = new Map();
     this.#addSystemRelations();
-    for (const { schema, name } of facts?.unlogged ?? []) this.#addRelation(schema, name, UNLOGGED);
+    this.#writing.clear();
+    for (const { schema, name, mayWrite } of facts?.unlogged ?? []) {
+      this.#addRelation(schema, name, UNLOGGED);
+      if (mayWrite === true) this.#writing.add(name).add(keyOf({ schema, name }));
+    }
     for (const { schema, name } of facts?.sequences ?? []) this.#addRelation(schema, name, SEQUENCE);
     this.#newEpoch();
   }
@@ -110,7 +116,7 @@ export class Classifier {
   explainRelation(relation: SqlName): Reason | null {
     const { schema, name } = relation;
     if (schema?.startsWith('pg_temp') === true) return TEMPORARY;
-    return this.#relations.get(schema === null ? name : `${schema}\0${name}`) ?? null;
+    return this.#relations.get(keyOf({ schema, name })) ?? null;
   }
 
   #addSystemRelations(): void {
@@ -152,9 +158,10 @@ export class Classifier {
       const reason = source === 'write_functions' ? WRITE_FUNCTIONS : VOLATILE_FUNCTION;
       return this.#made(cached, reason, true, nameForPeople(called));
     }
+    const writing = facts.relations.some((relation) => this.#writing.has(keyOf(relation)));
     for (const relation of facts.relations) {
       const reason = this.explainRelation(relation);
-      if (reason !== null) return this.#made(cached, reason, false, nameForPeople(relation));
+      if (reason !== null) return this.#made(cached, reason, writing, nameForPeople(relation));
     }
     return this.#made(cached, BALANCED, false, '');
   }
@@ -171,6 +178,10 @@ export class Classifier {
     const { hint } = normalised;
     return { cached, facts, hint, read, reason, changesData, culprit, epoch: this.#epoch, learned };
   }
+}
+
+function keyOf({ schema, name }: SqlName): string {
+  return schema === null ? name : `${schema}\0${name}`;
 }
 
 /** `schema.name` as written, UTF-8 decoded. */

@@ -73,8 +73,15 @@ export interface CatalogFacts {
   /** Grows with each load. */
   readonly version: number;
   readonly functions: readonly FunctionFact[];
-  /** Unlogged tables, as schema.name pairs. */
-  readonly unlogged: readonly { readonly schema: string; readonly name: string }[];
+  /**
+   * Unlogged tables, and views that a replica cannot serve: they read one, or call a VOLATILE function. `mayWrite`: a view,
+   * so whoever reads it may have written by that.
+   */
+  readonly unlogged: readonly {
+    readonly schema: string;
+    readonly name: string;
+    readonly mayWrite?: boolean;
+  }[];
   /**
    * Sequences: their last_value is up to 32 values ahead on a replica, so that reading one as a table is for the
    * primary. Missing = none known.

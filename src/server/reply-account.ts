@@ -17,13 +17,18 @@ import {
   SWALLOW,
   SWALLOW_OK,
 } from './owed-replies.ts';
-import type { ReplyEvents, ReplyPeer } from './reply-events.ts';
+import type { CommitWatcher, ReplyEvents, ReplyPeer } from './reply-events.ts';
 import { ReplyGuard } from './reply-guard.ts';
 import { ANSWERS, ENDS } from './reply-table.ts';
 import { dropSkipped } from './skipped.ts';
 
 /** A statement of ours, not the stand-in for a name that a client never prepared. */
 const OWN_NAME = /PGCONCIERGE_\d/;
+
+/** First two letters of the tags CREATE …, ALTER …, DROP …. */
+const CREATES = 0x4352;
+const ALTERS = 0x414c;
+const DROPS = 0x4452;
 
 export const FORWARD = 0;
 export const SKIP = 1;
@@ -45,6 +50,8 @@ export abstract class ReplyAccount {
   /** Since the link something has run after the end of a block, or of a unit: more than what was judged. */
   overran = false;
   readonly guard = new ReplyGuard();
+  /** Told of a ReadyForQuery behind which more is owed, when something was committed. */
+  commits: CommitWatcher | null = null;
   broken = false;
   /** Why the connection must not be reused although it goes on working for its client; '' = it may. */
   tainted = '';
@@ -55,6 +62,8 @@ export abstract class ReplyAccount {
   protected internalError: string | null = null;
   protected brokenBecause = '';
   protected lastError: ServerError | null = null;
+  /** Since the link something was created, altered or dropped: what is known of the catalog may be old. */
+  altered = false;
   /** The simple query at the head is in a COPY FROM, its end sent or not. */
   protected copying = false;
   /** What is being answered has failed, or was rolled back, and nothing was done since. */
@@ -69,6 +78,7 @@ export abstract class ReplyAccount {
   beginUnit(): void {
     this.committed = false;
     this.overran = false;
+    this.altered = false;
     this.#ended = false;
   }
 
@@ -163,6 +173,7 @@ export abstract class ReplyAccount {
     owed.pop();
     while ((owed.peek() & KIND) === OWED_COPY_END) owed.pop();
     this.settled = owed.length === 0;
+    if (!this.settled && this.committed) this.commits?.onCommitted();
     return (head & SWALLOW) === SWALLOW || this.peer === null ? SKIP : FORWARD;
   }
 
@@ -213,6 +224,8 @@ export abstract class ReplyAccount {
       this.undone = false;
       if (this.#ended) this.overran = true;
     }
+    const first = ((buffer[pos + 5] as number) << 8) | (buffer[pos + 6] as number);
+    if (first === CREATES || first === ALTERS || first === DROPS) this.altered = true;
     const n = end - pos;
     if (n !== 17 && n !== 20 && n !== 14 && n !== 12 && n !== 21) return;
     const tag = buffer.latin1Slice(pos + 5, end - 1);

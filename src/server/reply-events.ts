@@ -25,6 +25,11 @@ export interface ReplyPeer {
   onStatementsCertain(): void;
 }
 
+/** Whoever must know at once that something was committed, although the client keeps the server. */
+export interface CommitWatcher {
+  onCommitted(): void;
+}
+
 /** The server connection that owns the stream. Calls come between messages, with all output flushed. */
 export interface ReplyEvents {
   /** ReadyForQuery with nothing owed any more. `internal` = it ended a query of the proxy's own. */

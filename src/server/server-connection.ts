@@ -150,6 +150,7 @@ export class ServerConnection implements TransportHandler, LoginEvents, ReplyEve
   unlink(): void {
     this.peer = null;
     this.replies.peer = null;
+    this.replies.commits = null;
     this.replies.guard.reset();
     this.transport.resume();
   }

@@ -1,6 +1,6 @@
 /** After an error PostgreSQL skips everything up to the Sync: what was noted of it is undone. */
 import { INVENT, KIND, OWED_CLOSE, OWED_PARSE, OWED_SYNC, type OwedReplies } from './owed-replies.ts';
-import type { ReplyEvents, ReplyPeer } from './reply-events.ts';
+import type { ReplyEvents, ReplyPeer, StatementNames } from './reply-events.ts';
 
 /** Takes off the items up to the Sync, the failed one among them, and undoes them, the latest first. */
 export function dropSkipped(owed: OwedReplies, events: ReplyEvents, peer: ReplyPeer | null): void {
@@ -21,4 +21,15 @@ export function dropSkipped(owed: OwedReplies, events: ReplyEvents, peer: ReplyP
     }
   }
   for (; n > 0; n--) owed.pop();
+}
+
+/** The server is gone: none of what it still owed has happened to the client's names, the latest undone first. */
+export function undoNames(owed: OwedReplies, names: StatementNames): void {
+  for (let i = owed.length - 1; i >= 0; i--) {
+    const reference = owed.referenceAt(i);
+    if (reference === null || reference.internal || reference.clientName === null) continue;
+    const kind = owed.at(i) & KIND;
+    if (kind === OWED_CLOSE) names.restore(reference.clientName, reference.statement);
+    else if (kind === OWED_PARSE) names.lost(reference.clientName, reference.statement);
+  }
 }

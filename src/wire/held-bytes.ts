@@ -1,4 +1,6 @@
 /** Bytes kept for later, in order: the start of a message that must be seen whole, or what waits for a server. */
+const SMALL = 64;
+
 export class HeldBytes {
   buffer: Buffer = Buffer.alloc(0);
   length = 0;
@@ -12,7 +14,9 @@ export class HeldBytes {
       this.buffer.copy(grown, 0, 0, this.length);
       this.buffer = grown;
     }
-    source.copy(this.buffer, this.length, from, to);
+    // a few bytes are copied faster here than by a call into Node
+    if (n > SMALL) source.copy(this.buffer, this.length, from, to);
+    else for (let i = 0; i < n; i++) this.buffer[this.length + i] = source[from + i] as number;
     this.length += n;
   }
 

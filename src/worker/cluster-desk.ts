@@ -19,7 +19,7 @@ import type { Clock } from '../util/clock.ts';
 import type { Log } from '../util/log.ts';
 
 /** Decisions that SHOW ROUTES remembers. */
-const ROUTE_ROWS = 1000;
+const ROUTE_ROWS = 256;
 const LEARNED_SWEEP_MS = 60_000;
 
 export interface ClusterDeskDeps {
@@ -58,6 +58,12 @@ export class ClusterDesk implements ClusterSink, ClusterSource, Placement {
   serve(pools: PoolRegistry): void {
     this.#pools = pools;
     pools.placement = this;
+    pools.onDatabaseForgotten = ({ name, entry: { cluster, dbname } }) => {
+      this.desks.forgetDatabase(name);
+      // any name may have been asked for (`*`); a catalog that could be loaded is of a real database, which may come back
+      const key = `${cluster ?? ''}\0${dbname}`;
+      if (this.#catalogs.get(key) === null) this.#catalogs.delete(key);
+    };
   }
 
   /** After RELOAD: settings, functions lists and routes are read again; what replicas taught is forgotten. */

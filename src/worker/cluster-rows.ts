@@ -165,7 +165,9 @@ export function explainRows(worker: Worker, sql: string, database: string | null
     runtime: shared.runtime,
     settings,
     boundLsn:
-      settings.readConsistency === 'database' && shared.mark > 0 ? Number.POSITIVE_INFINITY : shared.waitLsn,
+      settings.readConsistency === 'database' && shared.written.mark > 0
+        ? Number.POSITIVE_INFINITY
+        : shared.written.waitLsn,
     nowMs: worker.clock.now(),
   });
 }

@@ -40,7 +40,6 @@ const other: fc.Arbitrary<Text> = fc.oneof(
   word.map((w): Text => fixed(`set application_name = '${w}'`)),
   fc.constantFrom(
     ...[
-      'set transaction read only',
       "set pgconcierge.route = 'primary'",
       "set pgconcierge.route = 'auto'",
       'reset pgconcierge.route',
@@ -51,9 +50,13 @@ const other: fc.Arbitrary<Text> = fc.oneof(
 const text = fc.oneof(
   { weight: 8, arbitrary: read },
   { weight: 4, arbitrary: fc.constant(insert) },
+  { weight: 2, arbitrary: other },
+);
+/** A unit of its own: what comes behind the end of a block in one batch runs where the block has run. */
+const control = fc.oneof(
   { weight: 2, arbitrary: begin },
   { weight: 2, arbitrary: end },
-  { weight: 2, arbitrary: other },
+  { weight: 1, arbitrary: fc.constant(fixed('set transaction read only')) },
 );
 
 /** A replica refuses it, or dies of it: nothing else may be in its unit. */
@@ -86,12 +89,28 @@ const unnamed =
 
 const simple = fc.oneof(
   { weight: 6, arbitrary: text.map(query) },
+  { weight: 3, arbitrary: control.map(query) },
   { weight: 2, arbitrary: alone.map(query) },
   {
     weight: 1,
     arbitrary: fc
       .array(fc.oneof(plain, fc.constant(insert)), { minLength: 2, maxLength: 3 })
       .map((all) => query((client, next) => all.map((one) => one(client, next)).join(';'))),
+  },
+  // a block whose BEGIN is not by itself
+  {
+    weight: 1,
+    arbitrary: fc.tuple(fc.boolean(), fc.boolean()).map(
+      ([first, reads]): Say =>
+        (client, next) => {
+          const sql = `begin;${reads ? 'select a' : insert(client, next)}`;
+          return Buffer.concat([
+            wire.query(first ? sql : `select z;${sql}`),
+            wire.query(insert(client, next)),
+            wire.query('commit'),
+          ]);
+        },
+    ),
   },
   {
     weight: 1,
@@ -147,13 +166,14 @@ const batch = fc.oneof(
       .array(extended, { minLength: 1, maxLength: 6 })
       .map((parts) => join([...parts, bytes(wire.sync())])),
   },
-  // closes and makes again a name that may be there, and one that may not
+  // closes and makes again a name that is needed before
   {
-    weight: 1,
+    weight: 2,
     arbitrary: fc
       .tuple(statementName, alone, read)
       .map(([name, sql, after]) =>
         join([
+          bytes(wire.describe('S', name)),
           unnamed(sql),
           bytes(wire.close('S', name)),
           (client, next) => wire.parse(name, after(client, next)),
@@ -178,7 +198,31 @@ const batch = fc.oneof(
         },
     ),
   },
-  { weight: 2, arbitrary: text.map((sql) => join([unnamed(sql), bytes(wire.sync())])) },
+  {
+    weight: 2,
+    arbitrary: fc.oneof(text, control).map((sql) => join([unnamed(sql), bytes(wire.sync())])),
+  },
+  // prepared in one batch, run in another one
+  {
+    weight: 2,
+    arbitrary: fc.tuple(fc.oneof(control, other), fc.boolean(), fc.boolean()).map(
+      ([sql, apart, again]): Say =>
+        (client, next) => {
+          const one = sql(client, next);
+          const name = `of its own: ${one}`;
+          return Buffer.concat([
+            ...(again ? [] : [wire.close('S', name), wire.sync()]),
+            wire.parse(name, one),
+            wire.describe('S', name),
+            ...(apart ? [wire.sync()] : []),
+            wire.bind('', name),
+            wire.describe('P', ''),
+            wire.execute(''),
+            wire.sync(),
+          ]);
+        },
+    ),
+  },
 );
 
 const block = fc

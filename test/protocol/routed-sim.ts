@@ -5,6 +5,7 @@
 
 import type { NodeState, NodeView } from '../../src/routing/cluster-view.ts';
 import { loadParser } from '../../src/sql/parse.ts';
+import { errorResponse } from '../support/fake-server.ts';
 import { ModelCluster } from './model-cluster.ts';
 import { Sim, type SimClient, type SimServer, simConfig } from './sim.ts';
 
@@ -23,13 +24,12 @@ export type Event =
   | 'lagging'
   | 'swap'
   | 'tick'
-  | 'kill';
+  | 'kill'
+  | 'crash';
 
 export class RoutedSim {
   readonly cluster = new ModelCluster(NODES);
   readonly sim: Sim;
-  /** How many connections were killed. */
-  killed = 0;
   readonly #states = new Map<string, NodeState>();
   #withPrimary = true;
   #version = 0;
@@ -48,6 +48,7 @@ export class RoutedSim {
         ...NODES.map((name, i) => `${name} = cluster=main host=127.0.0.1 port=${FIRST_PORT + i}`),
         '[databases]',
         'app = cluster=main dbname=postgres',
+        'app_ro = cluster=main dbname=postgres route=replica',
       ].join('\n'),
     );
     this.sim = new Sim(config, (port) => this.cluster.backend(NODES[port - FIRST_PORT] ?? '', false));
@@ -151,7 +152,23 @@ export class RoutedSim {
       case 'kill':
         this.#kill(which);
         return;
+      case 'crash':
+        this.#crash(which);
+        return;
     }
+  }
+
+  /** The connections to this node that are open. */
+  serversOf(name: string): SimServer[] {
+    const port = FIRST_PORT + (NODES as readonly string[]).indexOf(name);
+    return this.sim.servers.filter((one) => one.port === port && !one.transport.closed);
+  }
+
+  /** This connection is gone, with what was on its way in both directions. */
+  end({ transport, postgres }: SimServer): void {
+    postgres.dead = true;
+    transport.closed = true;
+    transport.handler.onGone('');
   }
 
   /** Everything is well again, and everybody knows. */
@@ -191,7 +208,7 @@ export class RoutedSim {
   /** A switchover: nothing runs on the primary at that moment, the other one has replayed everything. */
   #swap(to: string): void {
     const from = this.cluster.primary;
-    const port = FIRST_PORT + NODES.findIndex((name) => name === from);
+    const port = FIRST_PORT + (NODES as readonly string[]).indexOf(from);
     const busy = this.sim.servers.some(
       ({ transport, postgres, port: at }) =>
         at === port && !transport.closed && (postgres.busy || transport.arrived > 0 || transport.pending > 0),
@@ -214,10 +231,16 @@ export class RoutedSim {
     const alive = this.sim.servers.filter(({ transport, postgres }) => !transport.closed && !postgres.dead);
     const victim = alive[which % Math.max(1, alive.length)];
     if (victim === undefined) return;
-    this.killed += 1;
+    this.end(victim);
+  }
+
+  /** The node says so, and then the connection is gone. */
+  #crash(which: number): void {
+    const alive = this.sim.servers.filter(({ transport, postgres }) => !transport.closed && !postgres.dead);
+    const victim = alive[which % Math.max(1, alive.length)];
+    if (victim === undefined) return;
     victim.postgres.dead = true;
-    victim.transport.closed = true;
-    victim.transport.handler.onGone('');
+    victim.transport.arrive(errorResponse('57P02', 'the node crashes', 'FATAL'));
   }
 }
 

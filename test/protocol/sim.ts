@@ -121,9 +121,9 @@ export class Sim {
   }
 
   /** A client that is logged in; its welcome is thrown away. */
-  async login(): Promise<SimClient> {
+  async login(database = 'app'): Promise<SimClient> {
     const client = this.connect();
-    client.transport.arrive(wire.startupMessage({ user: 'app', database: 'app' }));
+    client.transport.arrive(wire.startupMessage({ user: 'app', database }));
     for (let i = 0; i < 100; i++) {
       this.settle([client], 65_536);
       await Promise.resolve();

@@ -1,0 +1,284 @@
+/** Single stories of routed clients, byte by byte: what the random ones of routed-pipelines.test.ts would seldom tell. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import * as wire from '../support/raw-messages.ts';
+import { show } from './compare.ts';
+import { RoutedSim, type SimClient, type SimServer } from './routed-sim.ts';
+
+const ALL = 65_536;
+
+async function start(
+  t: TestContext,
+  settings: Readonly<Record<string, string | number>> = {},
+): Promise<RoutedSim> {
+  const routed = await RoutedSim.start({ pool_mode: 'transaction', default_pool_size: 1, ...settings });
+  t.after(() => routed.sim.end());
+  return routed;
+}
+
+/** Everything that moves until nothing does, a login's steps among them. */
+async function settle({ sim }: RoutedSim, ...clients: SimClient[]): Promise<void> {
+  for (let i = 0; i < 10; i++) {
+    sim.settle(clients, ALL);
+    await new Promise(setImmediate);
+  }
+}
+
+/** Sends, and returns all that comes back. */
+async function ask(routed: RoutedSim, client: SimClient, ...bytes: Buffer[]): Promise<string> {
+  client.received = Buffer.alloc(0);
+  client.transport.arrive(Buffer.concat(bytes));
+  await settle(routed, client);
+  return brief(client.received);
+}
+
+/** `T D(a) C(SELECT 1) Z(I)`: codes of errors, values of rows. */
+function brief(bytes: Buffer): string {
+  const { messages, rest } = wire.splitMessages(bytes);
+  assert.equal(rest.length, 0, show(bytes));
+  const words = messages.map((message) => {
+    const { type, body } = message;
+    if (type === 'E') return `E(${wire.errorFields(message).code})`;
+    if (type === 'D') return `D(${wire.rowFields(message).join()})`;
+    return type === 'Z' || type === 'C' ? `${type}(${body.toString().replaceAll('\0', '')})` : type;
+  });
+  return words.join(' ');
+}
+
+/** What reached this node from clients: types, with the texts of queries. */
+function heard({ sim }: RoutedSim, name: string): string[] {
+  const port = 5001 + ['pg1', 'pg2', 'pg3'].indexOf(name);
+  return sim.servers
+    .filter((one) => one.port === port)
+    .flatMap(({ postgres }) => postgres.messages)
+    .map(({ type, body }) => (type === 'Q' ? `Q ${wire.readCstrs(body)[0]}` : type));
+}
+
+/** Only this replica may take reads. */
+function onlyReplica(routed: RoutedSim): void {
+  // pg3 goes down: `which` picks the second replica
+  routed.happen('node', 1);
+}
+
+/** Delivers to the servers what the proxy has written, and nothing back. */
+function toServers({ sim }: RoutedSim, client: SimClient): void {
+  while (client.transport.deliver(ALL)) {
+    // until all is read
+  }
+  for (const { transport, postgres } of sim.servers) {
+    postgres.receive(transport.take());
+    transport.arrive(postgres.take());
+  }
+}
+
+const extended = (name: string, sql: string): Buffer =>
+  Buffer.concat([wire.parse(name, sql), wire.bind('', name), wire.execute(''), wire.sync()]);
+const again = (name: string): Buffer => Buffer.concat([wire.bind('', name), wire.execute(''), wire.sync()]);
+
+/** The only connection of a node. */
+function only(routed: RoutedSim, name: string): SimServer {
+  const [server] = routed.serversOf(name);
+  assert.ok(server, `no server of ${name}`);
+  return server;
+}
+
+test('half of a message that belongs to no COPY, behind a read that the replica refuses, spoils no server', async (t) => {
+  const routed = await start(t);
+  onlyReplica(routed);
+  const bad = await routed.sim.login();
+  const other = await routed.sim.login();
+  await ask(routed, other, wire.query('select a'));
+  const stray = wire.copyData(Buffer.alloc(500, 0x51));
+  bad.received = Buffer.alloc(0);
+  bad.transport.arrive(Buffer.concat([wire.query("select lie('c0', 1)"), stray.subarray(0, 100)]));
+  await settle(routed, bad);
+  assert.equal(brief(bad.received), 'T D(1) C(SELECT 1) Z(I)');
+  assert.equal(await ask(routed, other, wire.query('select b')), 'T D(b) C(SELECT 1) Z(I)');
+  bad.transport.arrive(stray.subarray(100));
+  await settle(routed, bad);
+  assert.equal(await ask(routed, bad, wire.query('select c')), 'T D(c) C(SELECT 1) Z(I)');
+  assert.ok(!heard(routed, 'pg2').includes('d'));
+  assert.deepEqual(routed.cluster.counts(), { 1: 1 });
+});
+
+test('a write behind a read that only the primary could take leaves its mark', async (t) => {
+  const routed = await start(t);
+  routed.happen('node', 0);
+  routed.happen('node', 1);
+  const client = await routed.sim.login();
+  const both = await ask(routed, client, wire.query('select a'), wire.query('insert into c0 values (7)'));
+  assert.equal(both, 'T D(a) C(SELECT 1) Z(I) C(INSERT 0 1) Z(I)');
+  // the replicas are back, and have not replayed it
+  routed.happen('node', 0);
+  routed.happen('node', 1);
+  routed.happen('sample', 0);
+  const read = wire.query('select max(v) from c0');
+  assert.equal(await ask(routed, client, read), 'T D(7) C(SELECT 1) Z(I)');
+  assert.deepEqual([...heard(routed, 'pg2'), ...heard(routed, 'pg3')], []);
+});
+
+for (const [how, begin] of [
+  ['beside a read', [wire.query('begin;select a')]],
+  ['behind a read', [wire.query('select a;begin')]],
+  ['in a batch', [extended('', 'select a').subarray(0, -5), extended('', 'begin')]],
+] as const) {
+  test(`a write in a block that was begun ${how} leaves its mark`, async (t) => {
+    const routed = await start(t);
+    const client = await routed.sim.login();
+    assert.match(await ask(routed, client, ...begin), /Z\(T\)$/);
+    assert.equal(await ask(routed, client, wire.query('insert into c0 values (7)')), 'C(INSERT 0 1) Z(T)');
+    assert.equal(await ask(routed, client, wire.query('commit')), 'C(COMMIT) Z(I)');
+    routed.happen('sample', 0);
+    const read = wire.query('select max(v) from c0');
+    assert.equal(await ask(routed, client, read), 'T D(7) C(SELECT 1) Z(I)');
+  });
+}
+
+test('the primary is lost from sight while a client is in the middle of a pipeline: it goes on', async (t) => {
+  const routed = await start(t);
+  const client = await routed.sim.login();
+  await ask(routed, client, wire.query('begin'), wire.query('insert into c0 values (1)'));
+  client.received = Buffer.alloc(0);
+  client.transport.arrive(Buffer.concat([wire.query('select a'), wire.parse('', 'select b')]));
+  while (client.transport.deliver(ALL)) {
+    // the proxy has read it, nobody has answered
+  }
+  routed.happen('primary', 0);
+  client.transport.arrive(
+    Buffer.concat([wire.bind('', ''), wire.execute(''), wire.sync(), wire.query('commit')]),
+  );
+  await settle(routed, client);
+  assert.equal(brief(client.received), 'T D(a) C(SELECT 1) Z(T) 1 2 D(b) C(SELECT 1) Z(T) C(COMMIT) Z(I)');
+});
+
+test('a replica that becomes the primary while it reads: what comes behind the read waits for its answer', async (t) => {
+  const routed = await start(t);
+  onlyReplica(routed);
+  const client = await routed.sim.login();
+  await ask(routed, client, wire.query('select a'));
+  client.received = Buffer.alloc(0);
+  client.transport.arrive(wire.query('select b'));
+  while (client.transport.deliver(ALL)) {
+    // on its way to pg2
+  }
+  routed.happen('swap', 0);
+  assert.equal(routed.cluster.primary, 'pg2');
+  client.transport.arrive(wire.query('insert into c0 values (1)'));
+  while (client.transport.deliver(ALL)) {
+    // the write comes behind it
+  }
+  routed.end(only(routed, 'pg2'));
+  await settle(routed, client);
+  assert.equal(brief(client.received), 'T D(b) C(SELECT 1) Z(I) C(INSERT 0 1) Z(I)');
+  assert.deepEqual(routed.cluster.counts(), { 1: 1 });
+});
+
+test('what may write is not run again when its node is lost, although a replica was meant to refuse it', async (t) => {
+  const routed = await start(t);
+  onlyReplica(routed);
+  const client = await routed.sim.login('app_ro');
+  await ask(routed, client, wire.query('select a'));
+  // promoted, and the monitors do not know yet
+  routed.cluster.primary = 'pg2';
+  client.received = Buffer.alloc(0);
+  client.transport.arrive(wire.query('insert into c0 values (1)'));
+  toServers(routed, client);
+  assert.deepEqual(routed.cluster.counts(), { 1: 1 });
+  routed.end(only(routed, 'pg2'));
+  await settle(routed, client);
+  assert.equal(brief(client.received), 'E(08006) Z(I)');
+  assert.deepEqual(routed.cluster.counts(), { 1: 1 });
+});
+
+for (const [how, rollback, first] of [
+  ['by a simple query', wire.query('rollback'), 'C(ROLLBACK) Z(I)'],
+  ['by an unnamed statement', extended('', 'rollback'), '1 2 C(ROLLBACK) Z(I)'],
+  ['by a named statement (JDBC)', extended('S_2', 'rollback'), '1 2 C(ROLLBACK) Z(I)'],
+] as const) {
+  test(`a READ ONLY block whose replica is lost is ended ${how}`, async (t) => {
+    const routed = await start(t);
+    onlyReplica(routed);
+    const client = await routed.sim.login();
+    for (let i = 0; i < 2; i++) {
+      await ask(routed, client, wire.query('begin read only'), wire.query('select a'));
+      routed.end(only(routed, 'pg2'));
+      routed.heal();
+      onlyReplica(routed);
+      await settle(routed, client);
+      assert.equal(await ask(routed, client, wire.query('select b')), 'E(08006) Z(E)');
+      assert.equal(await ask(routed, client, wire.query('select b')), 'E(25P02) Z(E)');
+      // the second time a prepared statement is run again, or another one is made
+      const named = i === 1 && how.includes('named statement (');
+      const ended = await ask(routed, client, named ? again('S_2') : rollback);
+      assert.equal(ended, named ? '2 C(ROLLBACK) Z(I)' : first);
+    }
+    assert.equal(await ask(routed, client, wire.query('select c')), 'T D(c) C(SELECT 1) Z(I)');
+    assert.ok(!heard(routed, 'pg1').some((text) => text === 'Q rollback'));
+  });
+}
+
+test('BEGIN and COMMIT as named statements need no server, prepared in their own batch or not', async (t) => {
+  const routed = await start(t);
+  const client = await routed.sim.login();
+  assert.equal(await ask(routed, client, extended('b', 'begin')), '1 2 C(BEGIN) Z(T)');
+  const prepare = Buffer.concat([wire.parse('c', 'commit'), wire.describe('S', 'c'), wire.sync()]);
+  assert.equal(await ask(routed, client, prepare), '1 t n Z(T)');
+  assert.equal(await ask(routed, client, again('c')), '2 C(COMMIT) Z(I)');
+  assert.equal(await ask(routed, client, again('b')), '2 C(BEGIN) Z(T)');
+  assert.deepEqual(heard(routed, 'pg1'), []);
+  // and where there is something to do, they do it
+  assert.equal(await ask(routed, client, wire.query('insert into c0 values (5)')), 'C(INSERT 0 1) Z(T)');
+  assert.equal(await ask(routed, client, again('c')), '2 C(COMMIT) Z(I)');
+  assert.deepEqual(routed.cluster.counts(), { 5: 1 });
+  assert.equal(await ask(routed, client, wire.parse('c', 'commit'), wire.sync()), 'E(42P05) Z(I)');
+});
+
+test('a Parse that was lost with its replica has not happened', async (t) => {
+  const routed = await start(t);
+  onlyReplica(routed);
+  const client = await routed.sim.login();
+  await ask(routed, client, wire.query('begin read only'), wire.query('select a'));
+  client.received = Buffer.alloc(0);
+  client.transport.arrive(Buffer.concat([wire.parse('s1', 'select b'), wire.bind('', 's1'), wire.sync()]));
+  while (client.transport.deliver(ALL)) {
+    // on its way to pg2
+  }
+  routed.end(only(routed, 'pg2'));
+  await settle(routed, client);
+  assert.equal(brief(client.received), 'E(08006) Z(E)');
+  await ask(routed, client, wire.query('rollback'));
+  routed.heal();
+  assert.equal(await ask(routed, client, extended('s1', 'select c')), '1 2 D(c) C(SELECT 1) Z(I)');
+});
+
+test('a Close that was lost with its replica has not happened', async (t) => {
+  const routed = await start(t);
+  onlyReplica(routed);
+  const client = await routed.sim.login();
+  await ask(routed, client, extended('s1', 'select a'));
+  await ask(routed, client, wire.query('begin read only'), wire.query('select a'));
+  client.received = Buffer.alloc(0);
+  client.transport.arrive(Buffer.concat([wire.bind('', 's1'), wire.close('S', 's1'), wire.sync()]));
+  while (client.transport.deliver(ALL)) {
+    // on its way to pg2
+  }
+  routed.end(only(routed, 'pg2'));
+  await settle(routed, client);
+  assert.equal(brief(client.received), 'E(08006) Z(E)');
+  await ask(routed, client, wire.query('rollback'));
+  routed.heal();
+  assert.equal(await ask(routed, client, again('s1')), '2 D(a) C(SELECT 1) Z(I)');
+});
+
+test('copies of units that may be sent again are freed', async (t) => {
+  const routed = await start(t);
+  const clients: SimClient[] = [];
+  for (let i = 0; i < 20; i++) clients.push(await routed.sim.login());
+  const long = `select a -- ${'x'.repeat(50_000)}`;
+  for (const client of clients)
+    assert.equal(await ask(routed, client, wire.query(long)), 'T D(a) C(SELECT 1) Z(I)');
+  const kept = [...routed.sim.clients.clients].map((one) => one.routing?.unit.buffer.length ?? 0);
+  assert.ok(Math.max(...kept) <= 4096, `kept: ${kept.join()}`);
+  for (const pool of routed.sim.pools.pools())
+    for (const { replies } of pool.servers) assert.equal(replies.guard.back.buffer.length, 0);
+});
