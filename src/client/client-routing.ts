@@ -239,6 +239,8 @@ export class ClientRouting {
       const { shared, source } = this.desk;
       source.wantCatalog(shared.runtime.name, shared.dbname, true);
     }
+    // behind rows it could not be sent again, but the next one of its kind
+    if (server.replies.guard.late && this.resendable && !this.several) this.#learn('25006');
     if (this.#refusal === '' || !committed || this.cached === null) return;
     // the primary has done what the replica refused
     this.#learn(this.#refusal);

@@ -53,7 +53,7 @@ export function answerLinkedBatch(
   if (seen !== SCAN_WHOLE || !batch.single || item === undefined) return 0;
   if (client.prepared.find(batch.parsedName(buffer)) !== null) return 0;
   const { end } = batch;
-  const asked = { extended: true, buffer, from: pos, to: end, names: client.prepared } as const;
+  const asked = { extended: true, whole: true, buffer, from: pos, to: end, names: client.prepared } as const;
   return answer(client, buffer.latin1Slice(item.from, item.to), asked, status) ? end : 0;
 }
 

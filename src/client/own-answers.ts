@@ -32,6 +32,8 @@ export type AskedAs = { readonly extended: false } | AskedBatch;
 /** Whole messages of one batch in [from, to). */
 interface AskedBatch {
   readonly extended: true;
+  /** It ends with its Sync (else with a Flush). */
+  readonly whole: boolean;
   readonly buffer: Buffer;
   readonly from: number;
   readonly to: number;
@@ -51,6 +53,7 @@ export interface OwnResult {
 const TEXT_OID = 25;
 /** Describe and Close: of a statement. */
 const STATEMENT = 0x53;
+const EMPTY = Buffer.alloc(0);
 const NO_PARAMETERS = message(0x74, Buffer.from([0, 0]));
 const READY: Readonly<Record<number, Buffer>> = {
   [TX_IDLE]: readyForQuery(TX_IDLE),
@@ -70,13 +73,13 @@ export function ready(status: number): Buffer {
   return READY[status] ?? readyForQuery(status);
 }
 
-/** The whole reply, ReadyForQuery included. */
+/** The whole reply, ReadyForQuery included where a Sync asks for it. */
 export function ownAnswer(asked: AskedAs, result: OwnResult, status: number): Buffer {
   const { column, value } = result;
   const head =
     column === undefined ? null : rowDescription([{ name: column, typeOid: TEXT_OID, typeLength: -1 }]);
   const done = [...(head === null ? [] : [dataRow([value ?? ''])]), commandComplete(result.tag)];
-  if (asked.extended) return batchAnswer(asked, head ?? NO_DATA, done, ready(status));
+  if (asked.extended) return batchAnswer(asked, head ?? NO_DATA, done, asked.whole ? ready(status) : EMPTY);
   return Buffer.concat([...(head === null ? [] : [head]), ...done, ready(status)]);
 }
 

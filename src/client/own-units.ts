@@ -28,6 +28,8 @@ export interface Asked {
   readonly runs: boolean;
   /** '' = not known here. */
   readonly text: string;
+  /** Up to its Sync; else up to a Flush. */
+  readonly whole: boolean;
 }
 
 const IN_FAILED_BLOCK = {
@@ -102,7 +104,7 @@ export class OwnUnits {
   #setting(own: OwnSetting, asked: Asked): number {
     const result = asked.runs ? ownSetting(this.#routing, own) : shapeOf(own);
     if (result === 'wait') return this.#waitForSample();
-    return 'sqlstate' in result ? this.error(result, true) : this.#say(asked, result);
+    return 'sqlstate' in result ? this.error(result, asked.whole) : this.#say(asked, result);
   }
 
   /** SHOW pgconcierge.lsn, and the sample that bounds the last write is not in yet. */

@@ -110,6 +110,7 @@ export class RequestStream extends UnlinkedRequests {
       this.host.transport.pause();
       return;
     }
+    if (this.host.router?.stillOpen(this.#held.buffer, this.#held.length) === true) return;
     // a large message grows chunk by chunk: look again only when it can be whole
     const { buffer: held, length } = this.#held;
     if (length >= 5 && length >= Math.min(held.readUInt32BE(1) + 1, this.wholeBelow)) this.resumeHeld();

@@ -37,7 +37,7 @@ import {
   SHADOW,
   TOO_LONG,
 } from './unit-reasons.ts';
-import { batch, SCAN_MORE, SCAN_WHOLE } from './unit-scan.ts';
+import { batch, batchGoesOn, SCAN_FLUSH, SCAN_MORE, SCAN_WHOLE } from './unit-scan.ts';
 
 /** A unit that is longer goes to the primary unseen. */
 const UNIT_LIMIT = 256 * 1024;
@@ -55,6 +55,8 @@ export class UnitRouter {
   at = 0;
   /** The text of the unit, when it is one statement; '' = Parsed in an earlier batch. */
   #text = '';
+  /** Of a batch that is not whole: how far it has been looked at, from its start; -1 = there is none. */
+  #openTo = -1;
   readonly #verdicts: BatchVerdicts;
   readonly #safety = new TextSafety();
 
@@ -68,12 +70,23 @@ export class UnitRouter {
   /** The message at [pos, end) asks for something; [pos, n) has been read. */
   begin(buffer: Buffer, pos: number, type: number, end: number, n: number): number {
     const routing = this.#routing;
+    this.#openTo = -1;
     if (routing.again) return GO;
     routing.fresh();
     if (this.#mode === 'session') return this.#session(buffer, pos, type, end, n);
     if (type === c.F_QUERY) return this.#query(buffer, pos, end, n);
     if (type === c.F_FUNCTION_CALL) return this.#unseen(FUNCTION_CALL, end);
     return this.#batch(buffer, pos, end, n);
+  }
+
+  /**
+   * The held bytes [0, n) are a batch that was not whole when it was looked at last, and they still are: there is no
+   * need to look into all of it again for every piece.
+   */
+  stillOpen(held: Buffer, n: number): boolean {
+    if (this.#openTo < 0 || n > UNIT_LIMIT) return false;
+    this.#openTo = batchGoesOn(held, this.#openTo, n);
+    return this.#openTo >= 0;
   }
 
   /** SET or SHOW of the proxy's own settings, from a client that has a server whose status this is. */
@@ -107,15 +120,19 @@ export class UnitRouter {
     if (unsafe !== 0) return this.#unseen(unsafe, end);
     this.#text = buffer.latin1Slice(pos + 5, end - 1);
     const verdict = this.#routing.desk.shared.classifier.classify(this.#text);
-    const own = this.#own(verdict, { how: SIMPLE, runs: true, text: this.#text }, end);
+    const own = this.#own(verdict, { how: SIMPLE, runs: true, text: this.#text, whole: true }, end);
     if (own !== GO) return own;
     return this.#decide(verdict, verdict.read, mayChange(verdict), verdict.reason, buffer, pos, end);
   }
 
   #batch(buffer: Buffer, pos: number, end: number, n: number): number {
     const seen = batch.scan(buffer, pos, n);
-    if (seen === SCAN_MORE && n - pos <= UNIT_LIMIT) return this.#more(n - pos + 1);
-    if (seen !== SCAN_WHOLE) return this.#unseen(BATCH, end);
+    if (seen === SCAN_MORE && n - pos <= UNIT_LIMIT) {
+      this.#openTo = batch.end - pos;
+      return this.#more(n - pos + 1);
+    }
+    if (seen !== SCAN_WHOLE)
+      return seen === SCAN_FLUSH ? this.#flushed(buffer, pos, end) : this.#unseen(BATCH, end);
     const unsafe = this.#safety.fault(this.#client);
     if (unsafe !== 0) return this.#unseen(unsafe, end);
     let read = true;
@@ -158,15 +175,32 @@ export class UnitRouter {
       return this.#decideBlock(controls === 1 ? begins.readOnly : null, begins.isolation, batch.end);
     }
     this.#routing.several = batch.executes > 1;
-    return this.#decide(first, read, changes, reason, buffer, pos, batch.end);
+    const said = this.#decide(first, read, changes, reason, buffer, pos, batch.end);
+    // what is run is what may be refused, and learned
+    if (bound !== null && this.#routing.block === NO_BLOCK) this.#routing.cached = bound.cached;
+    return said;
+  }
+
+  /** Drivers prepare with a Flush and run with the Sync: what is for the proxy must be answered by it from the start. */
+  #flushed(buffer: Buffer, pos: number, end: number): number {
+    const item = batch.items[0];
+    if (batch.plain && batch.count > 0 && item !== undefined && this.#safety.fault(this.#client) === 0) {
+      this.#verdicts.text = '';
+      const verdict = this.#verdicts.of(buffer, 0);
+      const mine = (verdict?.facts.own ?? null) !== null && this.#routing.block !== BLOCK_FAILED;
+      const asked = mine ? this.#asked(buffer, pos, false) : null;
+      if (asked !== null) return this.#own(verdict, asked, batch.end);
+    }
+    return this.#unseen(BATCH, end);
   }
 
   /** A batch about one statement: what the proxy may be able to answer itself. */
-  #asked(buffer: Buffer, from: number): Asked | null {
+  #asked(buffer: Buffer, from: number, whole = true): Asked | null {
     // a name that is in use is refused by the server
     if (this.#client.prepared.find(batch.parsedName(buffer)) !== null) return null;
-    const how = { extended: true, buffer, from, to: batch.end, names: this.#client.prepared } as const;
-    return { how, runs: batch.executes > 0, text: this.#text };
+    const { prepared: names } = this.#client;
+    const how = { extended: true, whole, buffer, from, to: batch.end, names } as const;
+    return { how, runs: batch.executes > 0, text: this.#text, whole };
   }
 
   /** A unit whose text is not known: the primary, or where its route sends everything. */

@@ -5,12 +5,15 @@
  */
 import * as c from '../wire/codes.ts';
 import { nulIn } from '../wire/names.ts';
+import { ASKS } from './request-table.ts';
 
 export const SCAN_WHOLE = 0;
 /** Its Sync has not been read yet. */
 export const SCAN_MORE = 1;
-/** It has a Flush before its Sync, or something that is not for looking ahead. */
+/** Something in it is not for looking ahead. */
 export const SCAN_OPEN = 2;
+/** It has a Flush before its Sync: the client waits for the answers up to there. */
+export const SCAN_FLUSH = 3;
 
 /** Describe and Close: of a statement. */
 const STATEMENT = 0x53;
@@ -35,7 +38,7 @@ const EXECUTE = 5;
 const OTHER = 6;
 
 class BatchScan {
-  /** Behind the Sync. */
+  /** Behind the Sync, or the Flush; of a batch that goes on, behind its last whole message. */
   end = 0;
   executes = 0;
   /** The batch is about one statement, in the usual order: what the proxy may be able to answer itself. */
@@ -76,11 +79,14 @@ class BatchScan {
       const end = at + 1 + length;
       // what is malformed is for the relay to refuse
       if (length < 4) return SCAN_OPEN;
-      if (end > n) return SCAN_MORE;
+      if (end > n) break;
       switch (type) {
         case c.F_SYNC:
           this.end = end;
           return SCAN_WHOLE;
+        case c.F_FLUSH:
+          this.end = end;
+          return SCAN_FLUSH;
         case c.F_PARSE:
           if (!this.#parse(buffer, at + 5, end)) return SCAN_OPEN;
           break;
@@ -104,6 +110,7 @@ class BatchScan {
       }
       at = end;
     }
+    this.end = at;
     return SCAN_MORE;
   }
 
@@ -172,6 +179,18 @@ class BatchScan {
     }
     this.count += 1;
   }
+}
+
+/** Where the first message that is not whole in [at, n) begins; -1 = the batch ends before, or has something odd in it. */
+export function batchGoesOn(buffer: Buffer, from: number, n: number): number {
+  let at = from;
+  while (at + 5 <= n) {
+    const length = buffer.readUInt32BE(at + 1);
+    if (ASKS[buffer[at] as number] !== 2 || length < 4) return -1;
+    if (at + 1 + length > n) break;
+    at += 1 + length;
+  }
+  return at;
 }
 
 function sameBytes(buffer: Buffer, from: number, to: number, at: number, end: number): boolean {

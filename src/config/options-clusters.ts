@@ -183,7 +183,7 @@ export const CLUSTER_OPTIONS = [
     'ban_time',
     duration,
     '5',
-    'A replica on which a connection or a read broke takes no reads for this time; then one read tries it.',
+    'A replica to which a connection could not be opened takes no reads for this time; then one read tries it.',
     C,
   ),
 

@@ -191,6 +191,7 @@ export abstract class ReplyAccount {
     if (error.sqlstate === '26000' && OWN_NAME.test(error.message))
       this.tainted = 'prepared statement vanished';
     this.lastError = error;
+    if (error.sqlstate === '25006' && this.guard.survivor) this.guard.late = true;
     if (kind === 0 || fatal) this.events.onServerError(error, this.peer !== null);
     if (this.broken) return BROKEN;
     if (fatal && this.guard.survivor) {

@@ -43,6 +43,8 @@ export class ReplyGuard {
   survivor = false;
   /** The error that made it a retry, or the FATAL that was kept back. */
   error: ServerError | null = null;
+  /** 25006 has reached the client, behind rows: the text can only be learned. */
+  late = false;
   readonly back = new HeldBytes();
   #bytes = 0;
   #refusals = false;
@@ -59,6 +61,7 @@ export class ReplyGuard {
   reset(): void {
     this.state = GUARD_OFF;
     this.survivor = false;
+    this.late = false;
     this.error = null;
     if (this.back.length > 0) this.back.clear();
   }

@@ -37,27 +37,31 @@ export async function runDriver(
   command: readonly string[],
   expected: readonly string[],
 ): Promise<void> {
-  const [file = '', ...args] = command;
   const { host, port } = proxied.daemon;
+  await runProgram(proxied.daemon, [...command, host, String(port)], expected);
+  for (const database of ['tx', 'one', 'sess'] as const) await proxied.assertQuiet(database);
+}
+
+/** Runs it as it stands; its checks must be exactly `expected`. */
+export async function runProgram(
+  daemon: { readonly log: { tail(): string } },
+  command: readonly string[],
+  expected: readonly string[],
+): Promise<void> {
+  const [file = '', ...args] = command;
   const env = { ...process.env, LC_ALL: 'C.UTF-8' };
   const { error, stdout, stderr } = await new Promise<{
     error: Error | null;
     stdout: string;
     stderr: string;
   }>((resolve) => {
-    const child = execFile(
-      file,
-      [...args, host, String(port)],
-      { env, timeout: 90_000 },
-      (failed, out, err) => {
-        resolve({ error: failed, stdout: out, stderr: err });
-      },
-    );
+    const child = execFile(file, args, { env, timeout: 90_000 }, (failed, out, err) => {
+      resolve({ error: failed, stdout: out, stderr: err });
+    });
     child.stdin?.end();
   });
   const passed = stdout.match(/^ok .*$/gm)?.map((line) => line.slice(3)) ?? [];
-  const log = () => `${stdout}\n${stderr}\n--- the daemon\n${proxied.daemon.log.tail()}`;
+  const log = () => `${stdout}\n${stderr}\n--- the daemon\n${daemon.log.tail()}`;
   if (error !== null) assert.fail(`the program ended with an error\n${log()}`);
   assert.deepEqual(passed, expected, log());
-  for (const database of ['tx', 'one', 'sess'] as const) await proxied.assertQuiet(database);
 }

@@ -1,6 +1,7 @@
 /** One run of random clients through a RoutedSim: what happened, beside what one private server would have said. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { BLOCK_FAILED } from '../../src/client/client-routing.ts';
 import { GUARD_OFF } from '../../src/server/reply-guard.ts';
 import { splitMessages } from '../support/raw-messages.ts';
 import { show } from './compare.ts';
@@ -141,7 +142,8 @@ export function atRest({ sim }: RoutedSim): void {
     assert.equal(client.requests.bodyLeft, 0);
     assert.equal(client.routing?.unit.length, 0, 'a copy of a unit is kept');
     assert.equal(client.routing?.hold, '');
-    assert.equal(client.routing?.begin, null);
+    // the reply to its last ROLLBACK may have been lost with a server: then it is in a failed block still
+    if (client.routing?.block !== BLOCK_FAILED) assert.equal(client.routing?.begin, null);
   }
   for (const node of sim.desk.runtimes.get('main')?.nodes.values() ?? [])
     assert.equal(node.inFlight, 0, `in flight on ${node.name}`);

@@ -205,23 +205,25 @@ const batch = fc.oneof(
   // prepared in one batch, run in another one
   {
     weight: 2,
-    arbitrary: fc.tuple(fc.oneof(control, other), fc.boolean(), fc.boolean()).map(
-      ([sql, apart, again]): Say =>
-        (client, next) => {
-          const one = sql(client, next);
-          const name = `of its own: ${one}`;
-          return Buffer.concat([
-            ...(again ? [] : [wire.close('S', name), wire.sync()]),
-            wire.parse(name, one),
-            wire.describe('S', name),
-            ...(apart ? [wire.sync()] : []),
-            wire.bind('', name),
-            wire.describe('P', ''),
-            wire.execute(''),
-            wire.sync(),
-          ]);
-        },
-    ),
+    arbitrary: fc
+      .tuple(fc.oneof(control, other), fc.constantFrom([], [wire.sync()], [wire.flush()]), fc.boolean())
+      .map(
+        ([sql, apart, again]): Say =>
+          (client, next) => {
+            const one = sql(client, next);
+            const name = `of its own: ${one}`;
+            return Buffer.concat([
+              ...(again ? [] : [wire.close('S', name), wire.sync()]),
+              wire.parse(name, one),
+              wire.describe('S', name),
+              ...apart,
+              wire.bind('', name),
+              wire.describe('P', ''),
+              wire.execute(''),
+              wire.sync(),
+            ]);
+          },
+      ),
   },
 );
 

@@ -233,6 +233,59 @@ test('BEGIN and COMMIT as named statements need no server, prepared in their own
   assert.equal(await ask(routed, client, wire.parse('c', 'commit'), wire.sync()), 'E(42P05) Z(I)');
 });
 
+test('settings of the proxy are prepared with a Flush and run with the Sync', async (t) => {
+  const routed = await start(t);
+  const client = await routed.sim.login();
+  const route = "set pgconcierge.route = 'primary'";
+  for (const [name, first] of [
+    ['', '1 t n'],
+    ['s1', '1 t n'],
+  ] as const) {
+    const prepare = [wire.parse(name, route), wire.describe('S', name), wire.flush()];
+    assert.equal(await ask(routed, client, ...prepare), first);
+    const run = [wire.bind('', name), wire.execute(''), wire.sync()];
+    assert.equal(await ask(routed, client, ...run), '2 C(SET) Z(I)');
+  }
+  const show = [wire.parse('s2', 'show pgconcierge.route'), wire.describe('S', 's2'), wire.flush()];
+  assert.equal(await ask(routed, client, ...show), '1 t T');
+  assert.equal(await ask(routed, client, again('s2')), '2 D(primary) C(SHOW) Z(I)');
+  const wrong = [wire.parse('s3', 'show pgconcierge.x'), wire.flush()];
+  assert.equal(await ask(routed, client, ...wrong), '1');
+  assert.equal(
+    await ask(routed, client, wire.bind('', 's3'), wire.execute(''), wire.sync()),
+    'E(42704) Z(I)',
+  );
+  assert.deepEqual([...heard(routed, 'pg1'), ...heard(routed, 'pg2'), ...heard(routed, 'pg3')], []);
+});
+
+/** What replicas have taught. */
+const learned = ({ sim }: RoutedSim): string[] =>
+  sim.desk.runtimes
+    .get('main')
+    ?.learned.rows()
+    .map((row) => row.text) ?? [];
+
+test('of a batch the statement that was run is learned, not another one that was only prepared', async (t) => {
+  const routed = await start(t);
+  const client = await routed.sim.login();
+  const lie = "select lie('c0', 1)";
+  const both = [wire.parse('s1', 'select a'), extended('s2', lie)];
+  assert.equal(await ask(routed, client, ...both), '1 1 2 D(1) C(SELECT 1) Z(I)');
+  assert.deepEqual(learned(routed), ["select lie('?', ?)"]);
+});
+
+test('a refusal behind rows is the client’s, once', async (t) => {
+  const routed = await start(t);
+  const client = await routed.sim.login();
+  const lie = wire.query("select a;select lie('c0', 1)");
+  assert.equal(await ask(routed, client, lie), 'T D(a) C(SELECT 1) T E(25006) Z(I)');
+  assert.equal(await ask(routed, client, lie), 'T D(a) C(SELECT 1) T D(1) C(SELECT 1) Z(I)');
+  // in a READ ONLY block it says nothing of the text
+  const block = [wire.query('begin read only'), wire.query("select lie('c0', 2)"), wire.query('rollback')];
+  assert.match(await ask(routed, client, ...block), /E\(25006\)/);
+  assert.equal(learned(routed).length, 1);
+});
+
 test('a Parse that was lost with its replica has not happened', async (t) => {
   const routed = await start(t);
   onlyReplica(routed);
