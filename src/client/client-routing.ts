@@ -292,10 +292,10 @@ export class ClientRouting {
   }
 
   /** The unit's node was lost before the client has seen anything of the reply: once more, elsewhere. */
-  mayGoElsewhere(): boolean {
+  mayGoElsewhere(sqlstate: string): boolean {
     if (this.#lost || this.unit.length === 0 || this.target !== TO_REPLICA) return false;
-    // promoted meanwhile: a function that only says that it reads may have written there
-    if (this.node === this.desk.shared.runtime.primary) return false;
+    // promoted meanwhile: a function that only says that it reads may have written there; not if recovery ended it
+    if (this.node === this.desk.shared.runtime.primary && sqlstate !== '40001') return false;
     this.#lost = true;
     this.exclude = this.node;
     this.reason = NODE_LOST;

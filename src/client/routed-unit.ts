@@ -105,7 +105,11 @@ export function outlives(
     replay(client, routing);
     return true;
   }
-  if (guard.state !== GUARD_OFF && !endedByHand(guard.error) && routing.mayGoElsewhere()) {
+  if (
+    guard.state !== GUARD_OFF &&
+    !endedByHand(guard.error) &&
+    routing.mayGoElsewhere(guard.error?.sqlstate ?? '')
+  ) {
     routing.onServerLost();
     client.leaveServer();
     replay(client, routing);

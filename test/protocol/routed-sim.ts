@@ -216,7 +216,9 @@ export class RoutedSim {
     const linked = [...this.sim.pools.pools()].some(
       (pool) => pool.node?.name === from && [...pool.servers].some((server) => server.peer !== null),
     );
-    if (busy || linked || this.#states.get(to) === 'down') return;
+    // of a connection that has died as a replica's nobody may think that it was the primary's
+    const dying = this.serversOf(to).some(({ postgres }) => postgres.dead);
+    if (busy || linked || dying || this.#states.get(to) === 'down') return;
     this.cluster.replayed.set(to, this.cluster.lsn);
     this.cluster.primary = to;
     this.#timeline += 1;
