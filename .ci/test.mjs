@@ -1,7 +1,8 @@
 /**
  * Runs test suites: `node .ci/test.mjs SUITE… [FILE-SUBSTRING…] [-t NAME-PATTERN]`. A suite is a folder of test/; each
- * file runs in a process of its own. Prints a line per file, the failures in full, and a closing line; with
- * PGC_TEST_SUMMARY set, appends {"passed","failed","skipped"} to that file. Exit code 1 when anything failed.
+ * file runs in a process of its own. Prints a line per file, the failures in full, and at the end the names of what
+ * failed and a closing line; with PGC_TEST_SUMMARY set, appends {"passed","failed","skipped","names"} to that file.
+ * Exit code 1 when anything failed.
  * Known hole: a test file that calls process.exit(0) itself hides its later tests (Node reports nothing about it).
  */
 import { appendFileSync, existsSync, readdirSync, statSync } from 'node:fs';
@@ -116,6 +117,14 @@ function recordFailure(state, data, isFile) {
   );
 }
 
+/** A line for each failure with the first lines of its error: what a reader of the end of a long log must see. */
+function briefs(state) {
+  return state.failures.map((text) => {
+    const [name = '', ...error] = text.split('\n');
+    return [`${state.label} › ${name.replace(/^✖ /, '')}`, ...error.slice(0, 3)].join('\n');
+  });
+}
+
 /** Runs the files of one group, printing each as it ends; resolves to the counts of its tests. */
 function runGroup(files, concurrency, patterns) {
   const states = new Map(files.map((file) => [file, newState(file)]));
@@ -147,10 +156,11 @@ function runGroup(files, concurrency, patterns) {
     stream.on('test:fail', (data) => record(data, recordFailure));
     for (const kind of ['test:stdout', 'test:stderr', 'test:diagnostic']) stream.on(kind, note);
     stream.on('end', () => {
-      const totals = { passed: 0, failed: 0, skipped: 0 };
+      const totals = { passed: 0, failed: 0, skipped: 0, names: [] };
       for (const state of states.values()) {
         if (!state.printed) print(state, filtered);
-        for (const key of Object.keys(totals)) totals[key] += state[key];
+        for (const key of ['passed', 'failed', 'skipped']) totals[key] += state[key];
+        totals.names.push(...briefs(state));
       }
       resolve(totals);
     });
@@ -160,12 +170,13 @@ function runGroup(files, concurrency, patterns) {
 
 const { suites, filters, patterns } = parseArguments(process.argv.slice(2));
 if (suites.length === 0) throw new Error('which suite? A folder of test/: unit, protocol, integration, …');
-const sum = { passed: 0, failed: 0, skipped: 0 };
+const sum = { passed: 0, failed: 0, skipped: 0, names: [] };
 for (const heavy of [false, true]) {
   const files = suites.filter((s) => HEAVY.has(s) === heavy).flatMap((s) => filesOf(s, filters));
   if (files.length === 0) continue;
   const counts = await runGroup(files, heavy ? 1 : 2, patterns);
-  for (const key of Object.keys(sum)) sum[key] += counts[key];
+  for (const key of ['passed', 'failed', 'skipped']) sum[key] += counts[key];
+  sum.names.push(...counts.names);
 }
 if (sum.passed + sum.failed + sum.skipped === 0) {
   console.log(
@@ -173,6 +184,7 @@ if (sum.passed + sum.failed + sum.skipped === 0) {
   );
   sum.failed = 1;
 }
+for (const name of sum.names) console.log(`✖ ${name}`);
 console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
 if (process.env.PGC_TEST_SUMMARY !== undefined) {
   appendFileSync(process.env.PGC_TEST_SUMMARY, `${JSON.stringify(sum)}\n`);

@@ -36,11 +36,18 @@ async function promote(
     print(`  stopping ${old.name}`);
     await old.stop('fast');
   }
+  const ahead = await cluster.aheadOf(target);
   print(`  promoting ${target.name}`);
   await cluster.promote(target);
   print(`  ${target.name} is the primary`);
   for (const other of cluster.replicas) {
-    await cluster.follow(other, target);
+    if (ahead.includes(other)) {
+      // it has WAL of the dead primary that the new one has never seen: it can never follow it
+      print(`  ${other.name} had received more than ${target.name}: it gets a fresh copy`);
+      await cluster.reclone(other, target);
+    } else {
+      await cluster.follow(other, target);
+    }
     print(`  ${other.name} follows ${target.name}`);
   }
   if (old === null) return;

@@ -69,7 +69,9 @@ export class PostgresCluster {
       dirs.forEach((nodeDir, i) => {
         nodes.push(new PostgresInstance(nodeOptions(options, nodeDir, i, ports)));
       });
-      await Promise.all(nodes.map((node) => node.start()));
+      // the primary first: a replica that finds nobody would wait for wal_retrieve_retry_interval
+      await nodes[0]?.start();
+      await Promise.all(nodes.slice(1).map((node) => node.start()));
       for (const replica of nodes.slice(1)) await cluster.waitStreaming(replica);
     } catch (error) {
       await cluster.destroy();
@@ -132,6 +134,18 @@ export class PostgresCluster {
     const now = (await this.sql(this.primary, 'SELECT pg_current_wal_lsn()')).rows[0]?.[0] ?? '';
     const query = `SELECT pg_last_wal_replay_lsn() >= '${now}'::pg_lsn`;
     await Promise.all(this.replicas.map((node) => this.#poll(node, query, `at ${now}`, timeoutMs)));
+  }
+
+  /** Replicas that have more of the primary's WAL than `target`: they cannot follow it once it is promoted. */
+  async aheadOf(target: PostgresInstance): Promise<readonly PostgresInstance[]> {
+    const received = 'GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())';
+    const mine = (await this.sql(target, `SELECT ${received}`)).rows[0]?.[0] ?? '0/0';
+    const ahead: PostgresInstance[] = [];
+    for (const other of this.replicas.filter((one) => one !== target)) {
+      const { rows } = await this.sql(other, `SELECT ${received} > '${mine}'::pg_lsn`);
+      if (rows[0]?.[0] === 't') ahead.push(other);
+    }
+    return ahead;
   }
 
   /** Makes `node` a primary. The old one is the caller's business: stop it first, or have a split brain. */

@@ -128,7 +128,7 @@ test('a delayed replica takes no reads and says so once', async (t) => {
 });
 
 test('a cascaded replica is used, and a receiver that ends puts a replica out', async (t) => {
-  const cluster = await withCluster(2, { settings: { wal_retrieve_retry_interval: '60s' } });
+  const cluster = await withCluster(2);
   const [pg1, pg2, pg3] = cluster.nodes;
   assert.ok(pg1 && pg2 && pg3);
   await cluster.follow(pg3, pg2);
@@ -136,9 +136,13 @@ test('a cascaded replica is used, and a receiver that ends puts a replica out', 
   await watched.untilStates('pg1 primary, pg2 replica, pg3 replica');
   await until(() => watched.node('pg3').upstream === `127.0.0.1:${pg2.port}`);
   // nobody listens there: the receiver ends, replay stands still, the node answers
-  pg3.configure({ primary_conninfo: 'host=127.0.0.1 port=1 user=postgres connect_timeout=1' });
+  pg3.configure({
+    primary_conninfo: 'host=127.0.0.1 port=1 user=postgres connect_timeout=1',
+    wal_retrieve_retry_interval: '60s',
+  });
   await watched.untilStates('pg1 primary, pg2 replica, pg3 lagging');
   assert.equal(watched.node('pg3').streaming, false);
+  pg3.configure({ wal_retrieve_retry_interval: '100ms' });
   await cluster.follow(pg3, pg1);
   await watched.untilStates('pg1 primary, pg2 replica, pg3 replica');
   assert.deepEqual(watched.told, ['replica_down pg3', 'replica_up pg3']);

@@ -108,6 +108,7 @@ test('the demo starts, routes, carries traffic through a switchover, and cleans 
     await client.end();
   }
   const admin = await adminOf(log, port);
+  const explain = () => log.tail(40);
   const states = async () => (await admin.rows('SHOW NODES')).map((row) => `${row[10]} ${row[12]}`);
   assert.deepEqual(await states(), ['pg1 primary', 'pg2 replica', 'pg3 replica']);
   // the monitors are no superusers
@@ -142,12 +143,13 @@ test('the demo starts, routes, carries traffic through a switchover, and cleans 
   await until(async () => (await states()).join() === 'pg1 replica,pg2 primary,pg3 replica', {
     timeoutMs: 20_000,
     what: 'the new roles',
+    explain,
   });
   const after = log.mark();
   await log.waitFor(/^ +\|pg1 replica +\|pg2 primary +\|pg3 replica$/, { from });
   await until(
     () => log.lines(after).some((line) => (trafficRow(line)?.nodes ?? []).every(({ reads }) => reads > 0)),
-    { timeoutMs: 15_000, what: 'reads on all nodes' },
+    { timeoutMs: 15_000, what: 'reads on all nodes', explain },
   );
   const rows = log
     .lines()
@@ -164,6 +166,7 @@ test('the demo starts, routes, carries traffic through a switchover, and cleans 
   await until(async () => (await states()).join() === 'pg1 replica,pg2 down,pg3 replica', {
     timeoutMs: 20_000,
     what: 'pg2 down',
+    explain,
   });
   const alone = log.mark();
   await until(
@@ -172,12 +175,13 @@ test('the demo starts, routes, carries traffic through a switchover, and cleans 
         const [first, second, third] = trafficRow(line)?.nodes ?? [];
         return (first?.reads ?? 0) > 0 && second?.reads === 0 && (third?.reads ?? 0) > 0;
       }),
-    { timeoutMs: 15_000, what: 'reads without a primary' },
+    { timeoutMs: 15_000, what: 'reads without a primary', explain },
   );
   child.stdin.write('promote pg3\nstart pg2;\n');
   await until(async () => (await states()).join() === 'pg1 replica,pg2 replica,pg3 primary', {
     timeoutMs: 30_000,
     what: 'all three back',
+    explain,
   });
   await admin.end();
 

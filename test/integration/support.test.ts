@@ -302,14 +302,26 @@ function suite(binaries: PostgresBinaries): void {
         await assert.rejects(cluster.sql(replica, 'DELETE FROM t'), /read-only transaction/);
       }
 
+      // pg3 receives no more, pg2 does: only pg3 can follow the other
+      const [pg2, pg3] = [cluster.node('pg2'), cluster.node('pg3')];
+      pg3.configure({ primary_conninfo: 'host=127.0.0.1 port=1 user=postgres' });
+      await until(
+        async () =>
+          (await cluster.sql(pg3, 'SELECT count(*) FROM pg_stat_wal_receiver')).rows[0]?.[0] === '0',
+      );
+      assert.deepEqual([await cluster.aheadOf(pg2), await cluster.aheadOf(pg3)], [[], []]);
+      await cluster.sql(first, 'DELETE FROM t WHERE a = 100');
+      await until(async () => (await cluster.sql(pg2, 'SELECT count(*) FROM t')).rows[0]?.[0] === '99');
+      assert.deepEqual([await cluster.aheadOf(pg2), await cluster.aheadOf(pg3)], [[], [pg2]]);
+
       await first.kill();
-      await cluster.promote(cluster.node('pg2'));
+      await cluster.promote(pg2);
       assert.equal(cluster.primary.name, 'pg2');
       await cluster.follow(cluster.node('pg3'), cluster.primary);
       await cluster.reclone(first, cluster.primary);
       await cluster.sql(cluster.primary, 'INSERT INTO t VALUES (101)');
       await cluster.waitCaughtUp();
-      assert.deepEqual((await cluster.sql(first, 'SELECT count(*) FROM t')).rows, [['101']]);
+      assert.deepEqual((await cluster.sql(first, 'SELECT count(*) FROM t')).rows, [['100']]);
       for (const node of cluster.nodes) if (node.pid !== null) pids.push(node.pid, ...childrenOf(node.pid));
       assert.ok(pids.length > 9);
     } finally {

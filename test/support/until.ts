@@ -8,6 +8,8 @@ export interface UntilOptions {
   readonly everyMs?: number;
   /** What is waited for, in the error. */
   readonly what?: string;
+  /** More for the error, asked when the deadline has passed: the last lines of a log. */
+  readonly explain?: () => string;
 }
 
 /**
@@ -18,7 +20,7 @@ export async function until<T>(
   look: () => T | Promise<T>,
   options: UntilOptions = {},
 ): Promise<Exclude<T, false | null | undefined>> {
-  const { timeoutMs = 5_000, everyMs = 10, what = 'the condition' } = options;
+  const { timeoutMs = 5_000, everyMs = 10, what = 'the condition', explain } = options;
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
   for (;;) {
@@ -34,7 +36,8 @@ export async function until<T>(
     }
     if (performance.now() >= deadline) {
       const seen = failed ? 'the last look threw' : `last seen: ${String(last)}`;
-      throw new Error(`${what}: not within ${timeoutMs} ms (${seen})`, failed ? { cause: last } : {});
+      const more = explain === undefined ? '' : `\n--- ${explain()}`;
+      throw new Error(`${what}: not within ${timeoutMs} ms (${seen})${more}`, failed ? { cause: last } : {});
     }
     await sleep(everyMs);
   }
