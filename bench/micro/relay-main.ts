@@ -1,7 +1,8 @@
 /**
  * The relay's own JavaScript, without sockets: CPU time of one transaction through a plain entry and through
  * route=auto, in alternation in one process. The transports only remember what they are given, the server's answers
- * are canned, so that what differs is routing. Prints µs per transaction, the medians of the rounds.
+ * are canned, so that what differs is routing. With one client, and with more clients than servers. Prints µs per
+ * transaction, the medians of the rounds.
  */
 
 import type { ClusterView, NodeState, NodeView } from '../../src/routing/cluster-view.ts';
@@ -11,8 +12,13 @@ import * as wire from '../../test/support/raw-messages.ts';
 
 const ROUNDS = 9;
 const TRANSACTIONS = 60_000;
+/** On a pool of 20. */
+const CLIENTS = 32;
 const ROW = Buffer.from('440000000c0001000000023432', 'hex');
 const DONE = Buffer.from('430000000d53454c454354203100' + '5a0000000549', 'hex');
+
+const PARSE = 0x50;
+const PARSED = Buffer.from([0x31, 0, 0, 0, 4]);
 
 interface Mode {
   readonly name: string;
@@ -44,7 +50,7 @@ const MODES: readonly Mode[] = [
 
 interface Side {
   readonly sim: Sim;
-  readonly client: SimClient;
+  readonly clients: readonly SimClient[];
 }
 
 function view(): ClusterView {
@@ -78,7 +84,7 @@ function view(): ClusterView {
   return { name: 'main', version: 1, primary: 'n1', timeline: 1, systemId: '7', noPrimarySinceAt: 0, nodes };
 }
 
-async function open(routed: boolean): Promise<Side> {
+async function open(routed: boolean, count: number): Promise<Side> {
   const databases = routed
     ? '[clusters]\nmain = check_user=app\n[nodes]\nn1 = cluster=main host=127.0.0.1 port=5001\nn2 = cluster=main host=127.0.0.1 port=5002\n[databases]\napp = cluster=main dbname=postgres'
     : '[databases]\napp = host=127.0.0.1 port=5002 dbname=postgres';
@@ -87,35 +93,56 @@ async function open(routed: boolean): Promise<Side> {
     sim.desk.onView(view());
     sim.desk.onCatalog('main', 'postgres', { version: 1, functions: [], unlogged: [] });
   }
-  const client = await sim.login();
-  // the first one Parses, opens the server and warms the caches
-  client.transport.arrive(wire.parse('s1', STATEMENT));
-  client.transport.arrive(bindExecute);
-  for (let i = 0; i < 50; i++) {
-    sim.settle([client], 65_536);
-    // a login to a server takes turns of its own
-    await new Promise((resolve) => setImmediate(resolve));
+  const clients: SimClient[] = [];
+  for (let i = 0; i < count; i++) clients.push(await sim.login());
+  for (let round = 0; round < 3; round++) {
+    // the first one Parses, opens the servers and warms the caches
+    for (const { transport } of clients) {
+      if (round === 0) transport.arrive(wire.parse('s1', STATEMENT));
+      transport.arrive(bindExecute);
+    }
+    for (let i = 0; i < 50; i++) {
+      sim.settle(clients, 65_536);
+      // a login to a server takes turns of its own
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
-  return { sim, client };
+  return { sim, clients };
 }
 
-function run({ sim, client }: Side, mode: Mode, requests: readonly Buffer[]): number {
-  const { handler } = client.transport;
+/** As in an event loop: all servers that have been asked answer, all clients that were answered ask again. */
+function run({ sim, clients }: Side, mode: Mode, requests: readonly Buffer[]): number {
   const before = process.cpuUsage();
-  for (const bytes of requests) {
-    handler.onData(bytes, bytes.length);
+  let sent = 0;
+  let answered = 0;
+  for (const { transport } of clients) {
+    const bytes = requests[sent++] as Buffer;
+    transport.handler.onData(bytes, bytes.length);
+  }
+  while (answered < sent) {
+    const from = answered;
     for (const { transport } of sim.servers) {
+      if (transport.pending === 0) continue;
+      // the statement is put before the first use of a server
+      const prepares = transport.take()[0] === PARSE;
+      transport.writes.length = 0;
+      if (prepares) transport.handler.onData(PARSED, PARSED.length);
+      transport.handler.onData(mode.answer, mode.answer.length);
+    }
+    for (const { transport } of clients) {
       if (transport.pending === 0) continue;
       transport.take();
       transport.writes.length = 0;
-      transport.handler.onData(mode.answer, mode.answer.length);
+      answered += 1;
+      const bytes = requests[sent];
+      if (bytes === undefined) continue;
+      sent += 1;
+      transport.handler.onData(bytes, bytes.length);
     }
-    if (client.transport.pending === 0)
+    if (answered === from)
       throw new Error(
-        `no answer reached the client: ${mode.name}, ${sim.servers.length} servers, ${client.transport.closed}, ${sim.closes.join()}`,
+        `no answer reached a client: ${mode.name}, ${sim.servers.length} servers, ${sim.closes}`,
       );
-    client.transport.take();
-    client.transport.writes.length = 0;
   }
   const used = process.cpuUsage(before);
   return (used.user + used.system) / requests.length;
@@ -126,17 +153,22 @@ function median(values: readonly number[]): number {
 }
 
 await loadParser();
-const plain = await open(false);
-const routed = await open(true);
-for (const mode of MODES) {
-  const requests = Array.from({ length: TRANSACTIONS }, (_, i) => mode.ask(i));
-  const [a, b]: [number[], number[]] = [[], []];
-  for (let round = 0; round < ROUNDS; round++) {
-    a.push(run(plain, mode, requests));
-    b.push(run(routed, mode, requests));
+for (const count of [1, CLIENTS]) {
+  const plain = await open(false, count);
+  const routed = await open(true, count);
+  for (const mode of MODES) {
+    const requests = Array.from({ length: TRANSACTIONS }, (_, i) => mode.ask(i));
+    const [a, b]: [number[], number[]] = [[], []];
+    for (let round = 0; round < ROUNDS; round++) {
+      a.push(run(plain, mode, requests));
+      b.push(run(routed, mode, requests));
+    }
+    const [p, r] = [median(a.slice(2)), median(b.slice(2))];
+    const name = `${mode.name}, ${count} on ${plain.sim.servers.length}`;
+    console.log(
+      `${name.padEnd(34)} plain ${p.toFixed(2)} µs, route=auto ${r.toFixed(2)} µs, routing ${(r - p).toFixed(2)} µs`,
+    );
   }
-  const [p, r] = [median(a.slice(2)), median(b.slice(2))];
-  console.log(
-    `${mode.name.padEnd(26)} plain ${p.toFixed(2)} µs, route=auto ${r.toFixed(2)} µs, routing ${(r - p).toFixed(2)} µs`,
-  );
+  plain.sim.end();
+  routed.sim.end();
 }

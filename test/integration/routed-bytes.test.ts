@@ -70,6 +70,12 @@ async function notes(): Promise<number> {
   return Number((await cluster.sql(cluster.primary, 'SELECT count(*) FROM notes')).rows[0]?.[0]);
 }
 
+/** Of a client that has gone the backend only learns at its next write: what it runs is over first. */
+async function untilNothingNotes(): Promise<void> {
+  const active = `SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT noted%'`;
+  await until(async () => (await cluster.sql(cluster.primary, active)).rows[0]?.[0] === '0');
+}
+
 describe('large things', () => {
   for (const size of [60_000, 300_000, 3_000_000]) {
     test(`a query and a batch of ${size} bytes come back whole`, async (t) => {
@@ -437,6 +443,7 @@ describe('cancel', () => {
     const console = await admin(t);
     const client = await routedLogin(t, daemon);
     await fresh(client);
+    await untilNothingNotes();
     const before = await notes();
     const running = code(client.rows('SELECT noted_slowly(60)', LONG_MS));
     const active = `SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT noted_slowly(60)'`;
