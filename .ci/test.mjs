@@ -121,7 +121,8 @@ function recordFailure(state, data, isFile) {
 function briefs(state) {
   return state.failures.map((text) => {
     const [name = '', ...error] = text.split('\n');
-    return [`${state.label} › ${name.replace(/^✖ /, '')}`, ...error.slice(0, 3)].join('\n');
+    const said = error.filter((line) => line.trim() !== '' && !/^\s+at /.test(line)).slice(0, 6);
+    return [`${state.label} › ${name.replace(/^✖ /, '')}`, ...said].join('\n');
   });
 }
 

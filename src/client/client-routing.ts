@@ -6,6 +6,7 @@
 import type { Pool } from '../pool/pool.ts';
 import type { Verdict } from '../routing/classifier.ts';
 import { type Reason, reasonId } from '../routing/reasons.ts';
+import type { RouteOrigin } from '../routing/route-log.ts';
 import type { RoutedNode } from '../routing/routed-node.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import type { CachedFacts } from '../sql/fact-cache.ts';
@@ -36,6 +37,8 @@ export type HoldReason = '' | 'primary' | 'node' | 'fresh' | 'pause' | 'sample';
 
 /** For a block whose own BEGIN was not kept. */
 const PLAIN_BEGIN = query('BEGIN');
+/** A unit that is longer is not kept to be sent again. */
+const KEEP_LIMIT = 64 * 1024;
 /** Bytes of an idle client's buffer for units. */
 const KEPT_BUFFER = 4096;
 const RETRIED = reasonId('retried');
@@ -94,11 +97,13 @@ export class ClientRouting {
   #counted: RoutedNode | null = null;
   #startedMs = 0;
   #lost = false;
+  readonly #origin: RouteOrigin;
 
   constructor(client: Client, desk: RouteDesk) {
     this.client = client;
     this.desk = desk;
     this.unitNames = new UnitNames(client.prepared);
+    this.#origin = { id: client.id, databaseName: client.databaseName, userName: client.userName };
   }
 
   /** A new unit: nothing of the last one counts any more. */
@@ -212,9 +217,7 @@ export class ClientRouting {
     node.begin(nowMs, this.read, this.reason);
     this.desk.log.note(
       nowMs + client.registry.wallOffset,
-      client.id,
-      client.databaseName,
-      client.userName,
+      this.#origin,
       this.cached?.normalised.text ?? '',
       this.read,
       this.reason,
@@ -233,7 +236,7 @@ export class ClientRouting {
   onUnitEnd(server: ServerConnection, nowMs: number): void {
     this.#uncount(nowMs);
     const { committed } = server.replies;
-    if (this.#wrote(server, this.#commitsInside)) this.noteWrite();
+    if (this.#wrote(server, this.changes && this.#commitsInside)) this.noteWrite();
     this.endBlock(false);
     if (server.replies.altered && committed) {
       const { shared, source } = this.desk;
@@ -328,6 +331,7 @@ export class ClientRouting {
 
   /** The unit reads: it may be sent once more, as long as nothing of its reply has reached the client. */
   keepUnit(buffer: Buffer, from: number, to: number, makesNames: boolean): void {
+    if (to - from > KEEP_LIMIT) return;
     this.unit.add(buffer, from, to);
     if (makesNames) this.unitNames.note(buffer, from, to);
   }

@@ -41,6 +41,8 @@ export interface RouteDesk {
   readonly route: Route;
   /** Why, for a route that is not auto. */
   readonly reason: Reason;
+  /** route=auto, and not only for show (route_shadow). */
+  readonly balances: boolean;
 }
 
 export interface RouteDesksDeps {
@@ -89,7 +91,8 @@ export class RouteDesks {
     let desk = this.#desks.get(key);
     if (desk === undefined) {
       const reason = rule ? reasonId('route rule') : BY_ENTRY[route];
-      desk = { shared, settings, route, reason, source: this.source, log: this.log };
+      const balances = route === 'auto' && !settings.routeShadow;
+      desk = { shared, settings, route, reason, balances, source: this.source, log: this.log };
       this.#desks.set(key, desk);
     }
     return desk;

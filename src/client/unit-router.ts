@@ -37,12 +37,11 @@ import {
   SHADOW,
   TOO_LONG,
 } from './unit-reasons.ts';
+import { runsAgain } from './unit-rerun.ts';
 import { batch, batchGoesOn, SCAN_FLUSH, SCAN_MORE, SCAN_WHOLE } from './unit-scan.ts';
 
 /** A unit that is longer goes to the primary unseen. */
 const UNIT_LIMIT = 256 * 1024;
-/** A unit that is longer is not kept to be sent again. */
-const KEEP_LIMIT = 64 * 1024;
 
 const SIMPLE = { extended: false } as const;
 const EMPTY = Buffer.alloc(0);
@@ -76,6 +75,7 @@ export class UnitRouter {
     if (this.#mode === 'session') return this.#session(buffer, pos, type, end, n);
     if (type === c.F_QUERY) return this.#query(buffer, pos, end, n);
     if (type === c.F_FUNCTION_CALL) return this.#unseen(FUNCTION_CALL, end);
+    if (type === c.F_BIND && runsAgain(this.#client, routing, this.#safety, buffer, pos, end, n)) return GO;
     return this.#batch(buffer, pos, end, n);
   }
 
@@ -120,8 +120,10 @@ export class UnitRouter {
     if (unsafe !== 0) return this.#unseen(unsafe, end);
     this.#text = buffer.latin1Slice(pos + 5, end - 1);
     const verdict = this.#routing.desk.shared.classifier.classify(this.#text);
-    const own = this.#own(verdict, { how: SIMPLE, runs: true, text: this.#text, whole: true }, end);
-    if (own !== GO) return own;
+    if (this.#mayAnswer(verdict)) {
+      const own = this.#own(verdict, { how: SIMPLE, runs: true, text: this.#text, whole: true }, end);
+      if (own !== GO) return own;
+    }
     return this.#decide(verdict, verdict.read, mayChange(verdict), verdict.reason, buffer, pos, end);
   }
 
@@ -164,8 +166,10 @@ export class UnitRouter {
     }
     this.#text = this.#verdicts.text;
     if (first === null && batch.count > 0) return this.#unknown();
-    const own = this.#own(first, same ? this.#asked(buffer, pos) : null, batch.end);
-    if (own !== GO) return own;
+    if (this.#mayAnswer(first)) {
+      const own = this.#own(first, same ? this.#asked(buffer, pos) : null, batch.end);
+      if (own !== GO) return own;
+    }
     const begins = bound?.facts.control ?? null;
     // BEGIN and what follows it in one batch (JDBC, Npgsql)
     if (bound !== null && begins?.verb === 'begin' && this.#routing.block === NO_BLOCK) {
@@ -268,7 +272,7 @@ export class UnitRouter {
     }
     this.#shadow();
     // what may write is not run twice, even where a replica was meant to refuse it
-    if (routing.target === TO_REPLICA && read && end > pos && end - pos <= KEEP_LIMIT)
+    if (routing.target === TO_REPLICA && read && end > pos)
       routing.keepUnit(buffer, pos, end, buffer[pos] !== c.F_QUERY && batch.makesNames);
     return this.#placed(end);
   }
@@ -346,6 +350,12 @@ export class UnitRouter {
   }
 
   // --- answers of the proxy's own
+
+  /** Most units are for a server: nothing is put together to ask whether they are. */
+  #mayAnswer(verdict: Verdict | null): boolean {
+    if (this.#routing.block !== NO_BLOCK) return true;
+    return verdict !== null && (verdict.facts.own !== null || verdict.facts.control !== null);
+  }
 
   /** GO = nothing to answer. See OwnUnits. */
   #own(verdict: Verdict | null, asked: Asked | null, end: number): number {

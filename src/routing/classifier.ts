@@ -30,6 +30,8 @@ export interface Verdict {
   /** Not applied here: `read` is what the statement is, whatever its comment asks for. */
   readonly hint: Hint | null;
   readonly read: boolean;
+  /** A read for any replica: its text asks for no node, and is not for the proxy itself. */
+  readonly plainRead: boolean;
   /** Of a write; `balanced` for a read. */
   readonly reason: Reason;
   /** A unit with this verdict leaves a freshness mark when it succeeds on the primary. */
@@ -176,7 +178,19 @@ export class Classifier {
     const { facts, normalised } = cached;
     const read = reason === BALANCED;
     const { hint } = normalised;
-    return { cached, facts, hint, read, reason, changesData, culprit, epoch: this.#epoch, learned };
+    const plainRead = read && hint === null && facts.own === null && facts.control === null;
+    return {
+      cached,
+      facts,
+      hint,
+      read,
+      plainRead,
+      reason,
+      changesData,
+      culprit,
+      epoch: this.#epoch,
+      learned,
+    };
   }
 }
 

@@ -22,17 +22,24 @@ export interface RouteLogRow {
   readonly retried: boolean;
 }
 
+/** Whose unit it was. An object of its own: a row must not keep a client alive that has gone. */
+export interface RouteOrigin {
+  readonly id: number;
+  readonly databaseName: string;
+  readonly userName: string;
+}
+
 interface Slot {
   at: number;
-  clientId: number;
-  database: string;
-  user: string;
+  origin: RouteOrigin;
   text: string;
   read: boolean;
   reason: Reason;
   node: string;
   retried: boolean;
 }
+
+const NOBODY: RouteOrigin = { id: 0, databaseName: '', userName: '' };
 
 export class RouteLog {
   readonly #slots: Slot[];
@@ -42,9 +49,7 @@ export class RouteLog {
   constructor(rows: number) {
     this.#slots = Array.from({ length: Math.max(1, rows) }, () => ({
       at: 0,
-      clientId: 0,
-      database: '',
-      user: '',
+      origin: NOBODY,
       text: '',
       read: false,
       reason: 0,
@@ -56,9 +61,7 @@ export class RouteLog {
   /** `at` is wall ms, `text` normalised (bytes as characters), `node` the name of where it went. */
   note(
     at: number,
-    clientId: number,
-    database: string,
-    user: string,
+    origin: RouteOrigin,
     text: string,
     read: boolean,
     reason: Reason,
@@ -69,9 +72,7 @@ export class RouteLog {
     this.#next = this.#next + 1 === this.#slots.length ? 0 : this.#next + 1;
     if (this.#size < this.#slots.length) this.#size += 1;
     slot.at = at;
-    slot.clientId = clientId;
-    slot.database = database;
-    slot.user = user;
+    slot.origin = origin;
     slot.text = text.length <= MAX_TEXT ? text : shortened(text);
     slot.read = read;
     slot.reason = reason;
@@ -87,9 +88,9 @@ export class RouteLog {
       const slot = this.#slots[at] as Slot;
       rows.push({
         at: slot.at,
-        clientId: slot.clientId,
-        database: slot.database,
-        user: slot.user,
+        clientId: slot.origin.id,
+        database: slot.origin.databaseName,
+        user: slot.origin.userName,
         text: readable(slot.text),
         class: slot.read ? 'read' : 'write',
         reason: reasonName(slot.reason),

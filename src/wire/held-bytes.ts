@@ -16,7 +16,10 @@ export class HeldBytes {
     }
     // a few bytes are copied faster here than by a call into Node
     if (n > SMALL) source.copy(this.buffer, this.length, from, to);
-    else for (let i = 0; i < n; i++) this.buffer[this.length + i] = source[from + i] as number;
+    else {
+      const { buffer, length } = this;
+      for (let i = 0; i < n; i++) buffer[length + i] = source[from + i] as number;
+    }
     this.length += n;
   }
 

@@ -86,9 +86,10 @@ test('texts become readable whatever their bytes are', () => {
 
 test('the log keeps the last rows, newest first', () => {
   const log = new RouteLog(3);
+  const origin = { id: 1, databaseName: 'app', userName: 'u' };
   assert.deepEqual(log.rows(), []);
   for (let i = 1; i <= 5; i++) {
-    log.note(i, 10 + i, 'app', 'u', `SELECT ${i}`, i % 2 === 0, reasonId('balanced'), 'pg2', i === 5);
+    log.note(i, { ...origin, id: 10 + i }, `SELECT ${i}`, i % 2 === 0, reasonId('balanced'), 'pg2', i === 5);
   }
   assert.deepEqual(
     log.rows().map((row) => [row.at, row.clientId, row.text, row.class, row.reason, row.node, row.retried]),
@@ -98,7 +99,7 @@ test('the log keeps the last rows, newest first', () => {
       [3, 13, 'SELECT 3', 'write', 'balanced', 'pg2', false],
     ],
   );
-  log.note(6, 1, 'app', 'u', 'x'.repeat(50_000), true, 0, 'pg1', false);
+  log.note(6, origin, 'x'.repeat(50_000), true, 0, 'pg1', false);
   assert.equal(log.rows()[0]?.text.length, 1002);
 });
 
