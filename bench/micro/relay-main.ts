@@ -77,6 +77,7 @@ function view(): ClusterView {
     lastError: '',
     lastErrorAt: 0,
     lastCheckAt: 0,
+    answeredFrom: 0,
     slowChecks: 0,
     failures: 0,
   });

@@ -17,6 +17,7 @@ import { HeldBytes } from '../wire/held-bytes.ts';
 import type { Client } from './client.ts';
 import { ClientFreshness } from './client-freshness.ts';
 import { holdText } from './hold-text.ts';
+import { doubtLimitMs, goesElsewhere, type NodeDoubt } from './node-doubt.ts';
 import type { RouteDesk } from './route-desk.ts';
 import { UnitNames } from './unit-names.ts';
 
@@ -33,7 +34,7 @@ export const BLOCK_DEFERRED = 1;
 export const BLOCK_FAILED = 2;
 
 /** What a client without a server waits for in the hall of its pools. */
-export type HoldReason = '' | 'primary' | 'node' | 'fresh' | 'pause' | 'sample';
+export type HoldReason = '' | 'primary' | 'node' | 'fresh' | 'pause' | 'sample' | 'doubt';
 
 /** For a block whose own BEGIN was not kept. */
 const PLAIN_BEGIN = query('BEGIN');
@@ -89,6 +90,8 @@ export class ClientRouting {
   again = false;
   /** Not again to this node. */
   exclude: RoutedNode | null = null;
+  /** Its backend was ended: was it the node? */
+  doubt: NodeDoubt | null = null;
   hold: HoldReason = '';
   holdUntilMs = 0;
   /** `holdUntilMs` is stale_read_wait's, not primary_wait_timeout's. */
@@ -96,7 +99,8 @@ export class ClientRouting {
   #refusal = '';
   #counted: RoutedNode | null = null;
   #startedMs = 0;
-  #lost = false;
+  /** The unit has lost a node already: not a second time. */
+  lost = false;
   readonly #origin: RouteOrigin;
 
   constructor(client: Client, desk: RouteDesk) {
@@ -117,7 +121,8 @@ export class ClientRouting {
     this.wantsUnnamed = false;
     this.parsesUnnamed = false;
     this.#refusal = '';
-    this.#lost = false;
+    this.lost = false;
+    this.doubt = null;
     this.unit.length = 0;
     this.unitNames.forget();
   }
@@ -134,19 +139,18 @@ export class ClientRouting {
     this.hold = '';
     if (hall.database.paused) return this.#hold(hall, 'pause', nowMs, 0);
     const node = this.#choose(nowMs);
-    if (node === null)
-      return this.#hold(
-        hall,
-        this.hold === '' ? 'primary' : this.hold,
-        nowMs,
-        this.desk.settings.primaryWaitTimeoutMs,
-      );
+    if (node === null) return this.#hold(hall, this.#holdReason, nowMs, this.#holdLimitMs);
     this.node = node;
     return pools.poolOn(hall, node.view);
   }
 
   #choose(nowMs: number): RoutedNode | null {
     const { runtime, chooser } = this.desk.shared;
+    if (this.doubt !== null) {
+      this.hold = 'doubt';
+      if (!goesElsewhere(this, this.doubt)) return null;
+      this.hold = '';
+    }
     if (this.target === TO_PRIMARY) return runtime.primary;
     if (this.target === TO_NODE) {
       const node = runtime.nodes.get(this.wantedNode);
@@ -179,6 +183,16 @@ export class ClientRouting {
       if (this.resendable) this.reason = waited ? WAITED : chooser.reason;
     }
     return node;
+  }
+
+  /** Of a unit that found no node; the choice may have said it. */
+  get #holdReason(): HoldReason {
+    return this.hold === '' ? 'primary' : this.hold;
+  }
+
+  get #holdLimitMs(): number {
+    const { settings, shared } = this.desk;
+    return this.doubt === null ? settings.primaryWaitTimeoutMs : doubtLimitMs(shared.runtime);
   }
 
   #hold(hall: Pool, why: HoldReason, nowMs: number, limitMs: number): Pool {
@@ -296,10 +310,10 @@ export class ClientRouting {
 
   /** The unit's node was lost before the client has seen anything of the reply: once more, elsewhere. */
   mayGoElsewhere(sqlstate: string): boolean {
-    if (this.#lost || this.unit.length === 0 || this.target !== TO_REPLICA) return false;
+    if (this.lost || this.unit.length === 0 || this.target !== TO_REPLICA) return false;
     // promoted meanwhile: a function that only says that it reads may have written there; not if recovery ended it
     if (this.node === this.desk.shared.runtime.primary && sqlstate !== '40001') return false;
-    this.#lost = true;
+    this.lost = true;
     this.exclude = this.node;
     this.reason = NODE_LOST;
     this.again = true;

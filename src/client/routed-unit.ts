@@ -10,13 +10,14 @@ import { F_FUNCTION_CALL, F_QUERY, TX_IDLE } from '../wire/codes.ts';
 import type { ServerError } from '../wire/fields.ts';
 import type { Client } from './client.ts';
 import { BLOCK_DEFERRED, BLOCK_FAILED, type ClientRouting } from './client-routing.ts';
+import { mayDoubt, whatEnded } from './node-doubt.ts';
 import { ready } from './own-answers.ts';
 
 /**
- * A FATAL after which the statement is not tried elsewhere: somebody may have meant to end it. A backend that has lost
- * its postmaster says 57P01 too, from where it reads.
+ * A FATAL after which the statement is not tried elsewhere at once: somebody may have meant to end it. A backend that has
+ * lost its postmaster says 57P01 too, from where it reads.
  */
-function endedByHand(error: ServerError | null): boolean {
+function endedOnCommand(error: ServerError | null): boolean {
   return error?.sqlstate === '57P01' && error.routine === 'ProcessInterrupts';
 }
 
@@ -43,6 +44,13 @@ export function awaitSample(client: Client): void {
 
 /** Timeouts of a client that waits in the hall. Called by the sweep. */
 export function sweepHeld(client: Client, routing: ClientRouting, nowMs: number): void {
+  if (routing.hold === 'doubt' && routing.doubt !== null) {
+    const { runtime } = routing.desk.shared;
+    const ended = whatEnded(routing.doubt, runtime);
+    if (ended === 'node') reroute(client);
+    else if (ended === 'backend' || nowMs >= routing.holdUntilMs) failHeldUnit(client, routing.doubt.error);
+    return;
+  }
   if (routing.hold === '' || routing.holdUntilMs === 0 || nowMs < routing.holdUntilMs) return;
   if (routing.hold === 'fresh') reroute(client);
   else if (routing.hold !== 'pause') {
@@ -61,6 +69,7 @@ export function failHeldUnit(client: Client, error: ErrorFields): void {
   if (routing !== null) {
     if (routing.block === BLOCK_DEFERRED) routing.block = BLOCK_FAILED;
     routing.again = false;
+    routing.doubt = null;
     routing.hold = '';
     routing.holdUntilMs = 0;
   }
@@ -107,7 +116,7 @@ export function outlives(
   }
   if (
     guard.state !== GUARD_OFF &&
-    !endedByHand(guard.error) &&
+    !endedOnCommand(guard.error) &&
     routing.mayGoElsewhere(guard.error?.sqlstate ?? '')
   ) {
     routing.onServerLost();
@@ -120,6 +129,13 @@ export function outlives(
     said !== null
       ? { severity: 'ERROR', sqlstate: said.sqlstate, message: said.message }
       : { severity: 'ERROR', sqlstate: '08006', message: `server connection lost: ${reason}` };
+  if (guard.state !== GUARD_OFF && endedOnCommand(said) && mayDoubt(routing, error)) {
+    routing.onServerLost();
+    client.leaveServer();
+    client.log.warning(`${error.message} (was it the node?)`);
+    replay(client, routing);
+    return true;
+  }
   const answered = owed.readies === 0;
   const open = client.requests.batchOpen;
   const inBlock = replies.status !== TX_IDLE || routing.begin !== null;

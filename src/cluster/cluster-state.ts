@@ -30,7 +30,13 @@ export const NO_OVERRIDE: Override = { detached: false, weight: null };
 
 /** `answer` without what the cluster adds, or one of the failures. */
 export type Check =
-  | { readonly kind: 'answer'; readonly facts: NodeFacts; readonly heartbeatLagMs?: number | null }
+  | {
+      readonly kind: 'answer';
+      readonly facts: NodeFacts;
+      readonly heartbeatLagMs?: number | null;
+      /** Wall ms of its begin; default: now. */
+      readonly beganAt?: number;
+    }
   | { readonly kind: 'failure'; readonly error: string }
   | { readonly kind: 'slow'; readonly error: string };
 
@@ -125,7 +131,11 @@ export class ClusterState {
       this.#heartbeatLag.set(name, check.heartbeatLagMs ?? null);
       const primary = this.#usable === null ? undefined : this.#nodes.get(this.#usable);
       const primaryWell = primary !== undefined && primary.failures === 0;
-      const events = this.#step(name, { kind: 'answer', facts: check.facts, primaryWell }, now);
+      const events = this.#step(
+        name,
+        { kind: 'answer', facts: check.facts, primaryWell, beganAt: check.beganAt },
+        now,
+      );
       if (name === this.#usable && !check.facts.inRecovery) this.#lag.see(check.facts.writtenLsn, now.ms);
       this.#lagSeen.set(name, this.#lagOf(name, check.facts, now));
       return inOrder([...events, ...this.#settle(now)]);
@@ -328,6 +338,7 @@ export class ClusterState {
       lastError: this.#whyNot(node),
       lastErrorAt: node.lastErrorAt,
       lastCheckAt: node.lastCheckAt,
+      answeredFrom: node.answeredFrom,
       slowChecks: node.slowChecks,
       failures: node.failures,
     };

@@ -259,7 +259,7 @@ export class ClusterMonitor {
 
   /** Never rejects. */
   async #check(node: Watched): Promise<void> {
-    const startedMs = this.#now().ms;
+    const { ms: startedMs, wall: beganAt } = this.#now();
     const { name } = node.target;
     const { settings } = this.state;
     let check: Check;
@@ -273,7 +273,7 @@ export class ClusterMonitor {
       );
       node.answeredMs = startedMs;
       if (this.state.primary === name && !facts.inRecovery) this.state.standbys = standbys;
-      check = { kind: 'answer', facts, heartbeatLagMs };
+      check = { kind: 'answer', facts, heartbeatLagMs, beganAt };
     } catch (error) {
       const kind = error instanceof CheckError ? error.kind : 'lost';
       const text = error instanceof Error ? error.message : String(error);

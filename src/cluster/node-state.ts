@@ -80,6 +80,8 @@ export interface NodeRecord {
   readonly lastError: string;
   readonly lastErrorAt: number;
   readonly lastCheckAt: number;
+  /** See NodeView. */
+  readonly answeredFrom: number;
   /** Monotonic; see NodeView. */
   readonly readySinceMs: number;
   /** Announced as serving reads; null = never said anything. */
@@ -88,7 +90,13 @@ export interface NodeRecord {
 
 export type Observation =
   /** `primaryWell`: the primary answered its last check, so a missing walreceiver is the replica's own fault. */
-  | { readonly kind: 'answer'; readonly facts: NodeFacts; readonly primaryWell: boolean }
+  | {
+      readonly kind: 'answer';
+      readonly facts: NodeFacts;
+      readonly primaryWell: boolean;
+      /** Wall ms of its begin. */
+      readonly beganAt?: number | undefined;
+    }
   | { readonly kind: 'failure'; readonly error: string }
   /** The check failed, but clients' queries on the node still finish. */
   | { readonly kind: 'slow'; readonly error: string }
@@ -160,6 +168,7 @@ export function newNode(name: string, detached: boolean, wall: number): NodeReco
     lastError: '',
     lastErrorAt: 0,
     lastCheckAt: 0,
+    answeredFrom: 0,
     readySinceMs: 0,
     serving: null,
   };
@@ -185,6 +194,7 @@ function changed(node: NodeRecord, seen: Observation, now: Now, limits: Limits):
         facts,
         unfollowed,
         lastCheckAt: now.wall,
+        answeredFrom: seen.beganAt ?? now.wall,
       };
     }
     case 'failure': {

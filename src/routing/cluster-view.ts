@@ -41,6 +41,8 @@ export interface NodeView {
   readonly lastError: string;
   readonly lastErrorAt: number;
   readonly lastCheckAt: number;
+  /** Wall ms when the newest check that it has answered began; 0 = it has answered none. */
+  readonly answeredFrom: number;
   /** Checks that timed out while client queries on the node still finished. */
   readonly slowChecks: number;
   /** Consecutive failed checks. */

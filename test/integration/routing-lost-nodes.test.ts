@@ -370,6 +370,16 @@ describe('S-42: a replica dies in the middle of a read', () => {
       await unlock();
       assert.match(await nodeOf(cluster, client, whereAmI, protocol), /pg[23]/);
     });
+
+    test(`its node is stopped: the read goes elsewhere (${protocol})`, async (t) => {
+      const { daemon } = await start(t, cluster, { nodes: { pg3: 'weight=0' } });
+      const client = await routedLogin(t, daemon);
+      const slow = send(client, protocol, 'SELECT inet_server_port(), pg_sleep(1.5) /* stopped */');
+      await untilStuck('stopped');
+      await cluster.node('pg2').stop('fast');
+      assert.equal(nodeAt(cluster, raw.rowsOf(await slow)[0]?.[0]), 'pg1');
+      await cluster.node('pg2').start();
+    });
   }
 
   test('a row is cut in its middle: the client cannot be told and is disconnected, with whole rows before', async (t) => {
@@ -384,24 +394,26 @@ describe('S-42: a replica dies in the middle of a read', () => {
     assert.match(await nodeOf(cluster, other), /pg[23]/);
   });
 
-  test('kill -9 of the replica under many readers: none of them is told', async (t) => {
-    const { daemon, admin } = await start(t, cluster, { settings: { ban_time: 0.2 } });
-    const seen = new Set<string>();
-    let stop = false;
-    const clients = await Promise.all(Array.from({ length: 10 }, () => routedLogin(t, daemon)));
-    const reading = clients.map(async (client, i) => {
-      const sql = 'SELECT inet_server_port(), pg_sleep(0.005), bar FROM foo';
-      while (!stop) seen.add(await nodeOf(cluster, client, sql, PROTOCOLS[i % 2]));
+  for (const how of ['kill -9', 'a fast shutdown', 'an immediate shutdown', 'a restart'] as const)
+    test(`${how} of the replica under many readers: none of them is told`, async (t) => {
+      const { daemon, admin } = await start(t, cluster, { settings: { ban_time: 0.2 } });
+      const seen = new Set<string>();
+      let stop = false;
+      const clients = await Promise.all(Array.from({ length: 10 }, () => routedLogin(t, daemon)));
+      const reading = clients.map(async (client, i) => {
+        const sql = 'SELECT inet_server_port(), pg_sleep(0.005), bar FROM foo';
+        while (!stop) seen.add(await nodeOf(cluster, client, sql, PROTOCOLS[i % 2]));
+      });
+      await until(() => seen.size === 2);
+      const node = cluster.node('pg2');
+      if (how === 'kill -9') await node.kill();
+      else await node.stop(how === 'an immediate shutdown' ? 'immediate' : 'fast');
+      if (how !== 'a restart') await untilNodes(admin, 'pg1 primary, pg2 down, pg3 replica');
+      await node.start();
+      await untilNodes(admin, ALL);
+      seen.clear();
+      await until(() => seen.has('pg2'));
+      stop = true;
+      await Promise.all(reading);
     });
-    await until(() => seen.size === 2);
-    const node = cluster.node('pg2');
-    await node.kill();
-    await untilNodes(admin, 'pg1 primary, pg2 down, pg3 replica');
-    await node.start();
-    await untilNodes(admin, ALL);
-    seen.clear();
-    await until(() => seen.has('pg2'));
-    stop = true;
-    await Promise.all(reading);
-  });
 });

@@ -30,6 +30,8 @@ export type Event =
 export class RoutedSim {
   readonly cluster = new ModelCluster(NODES);
   readonly sim: Sim;
+  /** Of the checks of every node, for `tell`. */
+  readonly checks = { answeredFrom: 0, lastErrorAt: 0 };
   readonly #states = new Map<string, NodeState>();
   #withPrimary = true;
   #version = 0;
@@ -95,8 +97,9 @@ export class RoutedSim {
         syncState: '',
         override: '',
         lastError: '',
-        lastErrorAt: 0,
+        lastErrorAt: this.checks.lastErrorAt,
         lastCheckAt: 0,
+        answeredFrom: this.checks.answeredFrom,
         slowChecks: 0,
         failures: 0,
       };

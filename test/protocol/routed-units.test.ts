@@ -1,6 +1,7 @@
 /** Single stories of routed clients, byte by byte: what the random ones of routed-pipelines.test.ts would seldom tell. */
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
+import { errorResponse } from '../support/fake-server.ts';
 import * as wire from '../support/raw-messages.ts';
 import { show } from './compare.ts';
 import { RoutedSim, type SimClient, type SimServer } from './routed-sim.ts';
@@ -334,4 +335,118 @@ test('copies of units that may be sent again are freed', async (t) => {
   assert.ok(Math.max(...kept) <= 4096, `kept: ${kept.join()}`);
   for (const pool of routed.sim.pools.pools())
     for (const { replies } of pool.servers) assert.equal(replies.guard.back.buffer.length, 0);
+});
+
+describe('a backend of a replica is ended on command, and only the monitor can tell whether its node was meant', () => {
+  const FATAL = errorResponse('57P01', 'terminating connection', 'FATAL', 'ProcessInterrupts');
+
+  /** `bytes` are with pg2, nothing of the reply is back, and the backend has ended. */
+  async function ended(
+    t: TestContext,
+    ...bytes: Buffer[]
+  ): Promise<{ routed: RoutedSim; client: SimClient }> {
+    const routed = await start(t);
+    onlyReplica(routed);
+    const client = await routed.sim.login();
+    await ask(routed, client, extended('s1', 'select a'));
+    client.received = Buffer.alloc(0);
+    client.transport.arrive(Buffer.concat(bytes));
+    while (client.transport.deliver(ALL)) {
+      // on its way to pg2
+    }
+    const { transport, postgres } = only(routed, 'pg2');
+    transport.take();
+    postgres.dead = true;
+    transport.arrive(FATAL);
+    await settle(routed, client);
+    assert.equal(brief(client.received), '', 'nobody knows yet');
+    return { routed, client };
+  }
+
+  async function sweep(routed: RoutedSim, client: SimClient): Promise<string> {
+    routed.sim.clients.sweep(routed.sim.nowMs);
+    await settle(routed, client);
+    return brief(client.received);
+  }
+
+  async function atRest({ sim, cluster }: RoutedSim): Promise<void> {
+    for (const pool of sim.pools.pools()) assert.equal(pool.waiters.count, 0);
+    for (const { inFlight } of sim.desk.runtimes.get('main')?.nodes.values() ?? []) assert.equal(inFlight, 0);
+    assert.deepEqual(cluster.counts(), {});
+  }
+
+  const READS = [
+    ['a query', wire.query('select b'), 'T D(b) C(SELECT 1) Z(I)'],
+    ['a prepared read', again('s1'), '2 D(a) C(SELECT 1) Z(I)'],
+    ['a batch', extended('s2', 'select b'), '1 2 D(b) C(SELECT 1) Z(I)'],
+  ] as const;
+  for (const [what, bytes, answer] of READS) {
+    test(`its next check fails: ${what} goes elsewhere, once, and what came behind it follows`, async (t) => {
+      const { routed, client } = await ended(t, bytes, wire.query('select c'));
+      routed.sim.nowMs += 100;
+      routed.checks.lastErrorAt = routed.sim.nowMs;
+      routed.tell();
+      assert.equal(await sweep(routed, client), `${answer} T D(c) C(SELECT 1) Z(I)`);
+      assert.ok(heard(routed, 'pg1').length > 0);
+      await atRest(routed);
+    });
+
+    test(`its next check is answered: the client of ${what} is told, and goes on`, async (t) => {
+      const { routed, client } = await ended(t, bytes, wire.query('select c'));
+      // one that had begun before says nothing
+      routed.checks.answeredFrom = routed.sim.nowMs;
+      routed.tell();
+      assert.equal(await sweep(routed, client), '');
+      routed.checks.answeredFrom += 1;
+      routed.tell();
+      assert.equal(await sweep(routed, client), 'E(57P01) Z(I) T D(c) C(SELECT 1) Z(I)');
+      assert.equal(await ask(routed, client, again('s1')), '2 D(a) C(SELECT 1) Z(I)');
+      await atRest(routed);
+    });
+  }
+
+  test('the node is known as down: nothing is waited for', async (t) => {
+    const { routed, client } = await ended(t, wire.query('select b'));
+    routed.happen('node', 0);
+    await settle(routed, client);
+    assert.equal(brief(client.received), 'T D(b) C(SELECT 1) Z(I)');
+  });
+
+  test('the monitor says nothing: the client is told after check_timeout', async (t) => {
+    const { routed, client } = await ended(t, again('s1'));
+    routed.sim.nowMs += 4900;
+    assert.equal(await sweep(routed, client), '');
+    routed.sim.nowMs += 200;
+    assert.equal(await sweep(routed, client), 'E(57P01) Z(I)');
+    await atRest(routed);
+  });
+
+  test('a client that leaves meanwhile is forgotten', async (t) => {
+    const { routed, client } = await ended(t, again('s1'));
+    client.transport.closed = true;
+    client.transport.handler.onGone('');
+    routed.checks.lastErrorAt = routed.sim.nowMs + 1;
+    routed.tell();
+    await sweep(routed, client);
+    await atRest(routed);
+  });
+
+  test('in a READ ONLY block with work done there is no doubt: the block is lost', async (t) => {
+    const routed = await start(t);
+    onlyReplica(routed);
+    const client = await routed.sim.login();
+    await ask(routed, client, wire.query('begin read only'), wire.query('select a'));
+    client.received = Buffer.alloc(0);
+    client.transport.arrive(wire.query('select b'));
+    while (client.transport.deliver(ALL)) {
+      // on its way to pg2
+    }
+    const { transport, postgres } = only(routed, 'pg2');
+    transport.take();
+    postgres.dead = true;
+    transport.arrive(FATAL);
+    await settle(routed, client);
+    assert.equal(brief(client.received), 'E(57P01) Z(E)');
+    assert.equal(await ask(routed, client, wire.query('rollback')), 'C(ROLLBACK) Z(I)');
+  });
 });

@@ -25,9 +25,10 @@ export const readyForQuery = (status: 'I' | 'T' | 'E' = 'I'): Buffer => wire.enc
 export const commandComplete = (tag: string): Buffer => wire.encode('C', wire.cstr(tag));
 
 /** ErrorResponse with S, V, C and M. */
-export function errorResponse(code: string, text: string, severity = 'ERROR'): Buffer {
-  const fields = [`S${severity}`, `V${severity}`, `C${code}`, `M${text}`].map(wire.cstr);
-  return wire.encode('E', ...fields, Buffer.from([0]));
+export function errorResponse(code: string, text: string, severity = 'ERROR', routine = ''): Buffer {
+  const fields = [`S${severity}`, `V${severity}`, `C${code}`, `M${text}`];
+  if (routine !== '') fields.push(`R${routine}`);
+  return wire.encode('E', ...fields.map(wire.cstr), Buffer.from([0]));
 }
 
 /** RowDescription of text columns. */

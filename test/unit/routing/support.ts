@@ -30,6 +30,7 @@ export function nodeView(name: string, more: Partial<NodeView> = {}): NodeView {
     lastError: '',
     lastErrorAt: 0,
     lastCheckAt: 0,
+    answeredFrom: 0,
     slowChecks: 0,
     failures: 0,
     ...more,
