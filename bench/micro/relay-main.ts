@@ -78,6 +78,7 @@ function view(): ClusterView {
     lastErrorAt: 0,
     lastCheckAt: 0,
     answeredFrom: 0,
+    connectedAt: 0,
     slowChecks: 0,
     failures: 0,
   });

@@ -28,8 +28,8 @@ export function whatEnded(
 ): 'node' | 'backend' | 'not told' {
   const view = runtime.nodes.get(node.name)?.view;
   if (view === undefined || view.state === 'down' || view.state === 'starting') return 'node';
-  // also when it is back already: it was restarted
-  if (view.lastErrorAt >= sinceAt) return 'node';
+  // or it is back already: then the connection of its checks is a new one
+  if (view.lastErrorAt >= sinceAt || view.connectedAt >= sinceAt) return 'node';
   return view.answeredFrom > sinceAt ? 'backend' : 'not told';
 }
 

@@ -34,8 +34,9 @@ export type Check =
       readonly kind: 'answer';
       readonly facts: NodeFacts;
       readonly heartbeatLagMs?: number | null;
-      /** Wall ms of its begin; default: now. */
+      /** See Observation. */
       readonly beganAt?: number;
+      readonly connectedAt?: number;
     }
   | { readonly kind: 'failure'; readonly error: string }
   | { readonly kind: 'slow'; readonly error: string };
@@ -133,7 +134,13 @@ export class ClusterState {
       const primaryWell = primary !== undefined && primary.failures === 0;
       const events = this.#step(
         name,
-        { kind: 'answer', facts: check.facts, primaryWell, beganAt: check.beganAt },
+        {
+          kind: 'answer',
+          facts: check.facts,
+          primaryWell,
+          beganAt: check.beganAt,
+          connectedAt: check.connectedAt,
+        },
         now,
       );
       if (name === this.#usable && !check.facts.inRecovery) this.#lag.see(check.facts.writtenLsn, now.ms);
@@ -339,6 +346,7 @@ export class ClusterState {
       lastErrorAt: node.lastErrorAt,
       lastCheckAt: node.lastCheckAt,
       answeredFrom: node.answeredFrom,
+      connectedAt: node.connectedAt,
       slowChecks: node.slowChecks,
       failures: node.failures,
     };

@@ -273,7 +273,9 @@ export class ClusterMonitor {
       );
       node.answeredMs = startedMs;
       if (this.state.primary === name && !facts.inRecovery) this.state.standbys = standbys;
-      check = { kind: 'answer', facts, heartbeatLagMs, beganAt };
+      const { openedMs } = node.check.connection;
+      const connectedAt = openedMs === 0 ? 0 : beganAt + openedMs - startedMs;
+      check = { kind: 'answer', facts, heartbeatLagMs, beganAt, connectedAt };
     } catch (error) {
       const kind = error instanceof CheckError ? error.kind : 'lost';
       const text = error instanceof Error ? error.message : String(error);

@@ -82,6 +82,7 @@ export interface NodeRecord {
   readonly lastCheckAt: number;
   /** See NodeView. */
   readonly answeredFrom: number;
+  readonly connectedAt: number;
   /** Monotonic; see NodeView. */
   readonly readySinceMs: number;
   /** Announced as serving reads; null = never said anything. */
@@ -94,8 +95,9 @@ export type Observation =
       readonly kind: 'answer';
       readonly facts: NodeFacts;
       readonly primaryWell: boolean;
-      /** Wall ms of its begin. */
+      /** Wall ms of its begin, and of the begin of the connection that it came on. */
       readonly beganAt?: number | undefined;
+      readonly connectedAt?: number | undefined;
     }
   | { readonly kind: 'failure'; readonly error: string }
   /** The check failed, but clients' queries on the node still finish. */
@@ -169,6 +171,7 @@ export function newNode(name: string, detached: boolean, wall: number): NodeReco
     lastErrorAt: 0,
     lastCheckAt: 0,
     answeredFrom: 0,
+    connectedAt: 0,
     readySinceMs: 0,
     serving: null,
   };
@@ -195,6 +198,7 @@ function changed(node: NodeRecord, seen: Observation, now: Now, limits: Limits):
         unfollowed,
         lastCheckAt: now.wall,
         answeredFrom: seen.beganAt ?? now.wall,
+        connectedAt: seen.connectedAt ?? 0,
       };
     }
     case 'failure': {

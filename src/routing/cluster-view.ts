@@ -43,6 +43,8 @@ export interface NodeView {
   readonly lastCheckAt: number;
   /** Wall ms when the newest check that it has answered began; 0 = it has answered none. */
   readonly answeredFrom: number;
+  /** Wall ms when the connection on which it answered was opened; 0 = not known. */
+  readonly connectedAt: number;
   /** Checks that timed out while client queries on the node still finished. */
   readonly slowChecks: number;
   /** Consecutive failed checks. */

@@ -31,7 +31,7 @@ export class RoutedSim {
   readonly cluster = new ModelCluster(NODES);
   readonly sim: Sim;
   /** Of the checks of every node, for `tell`. */
-  readonly checks = { answeredFrom: 0, lastErrorAt: 0 };
+  readonly checks = { answeredFrom: 0, connectedAt: 0, lastErrorAt: 0 };
   readonly #states = new Map<string, NodeState>();
   #withPrimary = true;
   #version = 0;
@@ -100,6 +100,7 @@ export class RoutedSim {
         lastErrorAt: this.checks.lastErrorAt,
         lastCheckAt: 0,
         answeredFrom: this.checks.answeredFrom,
+        connectedAt: this.checks.connectedAt,
         slowChecks: 0,
         failures: 0,
       };

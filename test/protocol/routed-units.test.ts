@@ -381,15 +381,17 @@ describe('a backend of a replica is ended on command, and only the monitor can t
     ['a batch', extended('s2', 'select b'), '1 2 D(b) C(SELECT 1) Z(I)'],
   ] as const;
   for (const [what, bytes, answer] of READS) {
-    test(`its next check fails: ${what} goes elsewhere, once, and what came behind it follows`, async (t) => {
-      const { routed, client } = await ended(t, bytes, wire.query('select c'));
-      routed.sim.nowMs += 100;
-      routed.checks.lastErrorAt = routed.sim.nowMs;
-      routed.tell();
-      assert.equal(await sweep(routed, client), `${answer} T D(c) C(SELECT 1) Z(I)`);
-      assert.ok(heard(routed, 'pg1').length > 0);
-      await atRest(routed);
-    });
+    for (const said of ['lastErrorAt', 'connectedAt'] as const)
+      test(`${said === 'lastErrorAt' ? 'its next check fails' : 'it was restarted'}: ${what} goes elsewhere, once, and what came behind it follows`, async (t) => {
+        const { routed, client } = await ended(t, bytes, wire.query('select c'));
+        routed.sim.nowMs += 100;
+        routed.checks[said] = routed.sim.nowMs;
+        routed.checks.answeredFrom = said === 'connectedAt' ? routed.sim.nowMs : 0;
+        routed.tell();
+        assert.equal(await sweep(routed, client), `${answer} T D(c) C(SELECT 1) Z(I)`);
+        assert.ok(heard(routed, 'pg1').length > 0);
+        await atRest(routed);
+      });
 
     test(`its next check is answered: the client of ${what} is told, and goes on`, async (t) => {
       const { routed, client } = await ended(t, bytes, wire.query('select c'));

@@ -31,6 +31,7 @@ export function nodeView(name: string, more: Partial<NodeView> = {}): NodeView {
     lastErrorAt: 0,
     lastCheckAt: 0,
     answeredFrom: 0,
+    connectedAt: 0,
     slowChecks: 0,
     failures: 0,
     ...more,
