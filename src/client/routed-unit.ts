@@ -132,7 +132,7 @@ export function outlives(
   if (guard.state !== GUARD_OFF && endedOnCommand(said) && mayDoubt(routing, error)) {
     routing.onServerLost();
     client.leaveServer();
-    client.log.warning(`${error.message} (was it the node?)`);
+    client.log.warning(`${error.message} (held until the next check of ${routing.doubt?.node.name})`);
     replay(client, routing);
     return true;
   }
