@@ -1,5 +1,6 @@
 /** The part of `pgconcierge check` that asks no server: files that hold secrets, files that must be there, ulimit. */
 import { accessSync, constants, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { describeError } from '../util/system-error.ts';
 import { type Finding, failed, ok, warn } from './check-report.ts';
@@ -26,6 +27,16 @@ function checkFile(item: string, path: string, forbidden: number): Finding {
   }
 }
 
+/** It is replaced by a new file each time, so that its directory is what must be writable. */
+function checkStateFile(path: string): Finding {
+  try {
+    accessSync(dirname(path), constants.W_OK);
+    return ok('state_file', `${path} can be written`);
+  } catch (error) {
+    return failed('state_file', `${path} cannot be written: ${describeError(error)}`);
+  }
+}
+
 /** The configuration itself is a secret only when a password stands in it. */
 function hasPasswords(config: Config): boolean {
   const databases = [...config.databases.values(), ...(config.fallback === null ? [] : [config.fallback])];
@@ -44,6 +55,7 @@ export function checkFiles(config: Config): Finding[] {
   ];
   if (s.authFile !== null) found.push(checkFile('auth_file', s.authFile, OPEN_TO_OTHERS));
   for (const path of config.passfiles.keys()) found.push(checkFile('passfile', path, OPEN_TO_ANYBODY));
+  if (s.stateFile !== '') found.push(checkStateFile(s.stateFile));
   if (s.authType === 'hba' && s.authHbaFile !== '') found.push(checkFile('auth_hba_file', s.authHbaFile, 0));
   if (s.clientTlsSslmode !== 'disable') {
     found.push(...tlsFiles('client', s.clientTlsKeyFile, s.clientTlsCertFile, s.clientTlsCaFile));

@@ -388,10 +388,9 @@ export class ClientRouting {
   /** Why the unit did not get a node in time, as people should read it. */
   holdText(): string {
     const hinted = this.target === TO_NODE && this.reason === HINT_NODE;
-    return holdText(
-      this.desk.shared.runtime,
-      this.target === TO_REPLICA ? 'replica' : 'primary',
-      hinted ? this.wantedNode : null,
-    );
+    const { runtime, chooser } = this.desk.shared;
+    const stale = chooser.countEligible(this.client.registry.clock.now()) > 0;
+    const wanted = this.target !== TO_REPLICA ? 'primary' : stale ? 'stale' : 'replica';
+    return holdText(runtime, wanted, hinted ? this.wantedNode : null);
   }
 }

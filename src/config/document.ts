@@ -138,7 +138,7 @@ ${entryTable('nodes')}
 
 \`name = application_name='^report' route=replica\`: routes by the application_name of clients, for databases whose route is
 \`auto\`. The first rule that fits counts. A session that says \`SET pgconcierge.route\` wins over all, then the \`route\` of its user,
-then these rules, then the database, its cluster, the setting.
+then these rules (only where the route of the database would be \`auto\`), then the database, its cluster, the setting.
 
 ${entryTable('routes')}
 

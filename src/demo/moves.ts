@@ -91,6 +91,11 @@ async function move(line: string, { cluster, print }: MovesOptions): Promise<voi
   }
   if (!known.includes(name)) throw new Error(`${verb} which node? There are ${known.join(', ')}`);
   const node = cluster.node(name);
+  for (const one of cluster.nodes) {
+    if (one.strangerPid === null) continue;
+    const stop = `pg_ctl -D ${one.dir} stop`;
+    throw new Error(`${one.name} was started by hand: ${stop}, then type start ${one.name} here`);
+  }
   if (verb === 'promote') await promote(cluster, node, print);
   else if (verb === 'start') await start(cluster, node, print);
   else {

@@ -3,7 +3,7 @@
  * and certainly gone afterwards. Readiness is taken from its log, so no client program is needed.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, realpathSync, rmSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -98,6 +98,18 @@ export class PostgresInstance {
 
   get running(): boolean {
     return this.#child !== null;
+  }
+
+  /** A server that somebody else has started on the directory (pg_ctl); null = there is none, or nobody can tell. */
+  get strangerPid(): number | null {
+    if (this.#child !== null) return null;
+    try {
+      const pid = Number(readFileSync(join(this.dir, 'postmaster.pid'), 'utf8').split('\n')[0]);
+      // the file may be a killed server's, and the pid another process's by now
+      return readlinkSync(`/proc/${pid}/cwd`) === realpathSync(this.dir) ? pid : null;
+    } catch {
+      return null;
+    }
   }
 
   /** The directory says replica: it has not been promoted. */
@@ -239,6 +251,9 @@ export class PostgresInstance {
   /** Ends it at once and removes its directory. */
   async destroy(): Promise<void> {
     await this.stop('immediate');
+    const stranger = this.strangerPid;
+    if (stranger !== null && signalProcess(stranger, STOP_SIGNALS.immediate))
+      await waitGone([stranger], 15_000);
     if (this.#wasKilled) this.#removeSharedMemory();
     this.#wasKilled = false;
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });

@@ -44,7 +44,8 @@ export function trafficLine(
     lag: state === 'primary' ? '-' : bytes(lagBytes),
   }));
   const all = moved.reduce((sum, node) => sum + node.reads, 0);
-  const rate = (count: number): number => Math.round(count / seconds);
+  // counts of a node end with it, when a RELOAD takes it away
+  const rate = (count: number): number => Math.max(0, Math.round(count / seconds));
   const cells = moved.map(({ reads, writes, lag }) => {
     const share = all === 0 ? '-' : `${Math.round((100 * reads) / all)}%`;
     return `${rate(reads)}`.padStart(5) + share.padStart(5) + `${rate(writes)}`.padStart(7) + lag.padStart(7);

@@ -106,6 +106,8 @@ export class Pool implements ServerOwner {
         return server;
       }
     }
+    // one that only looks for a place again goes on with the wait that it may have been told of
+    if (sinceMs === nowMs) waiter.waitNotified = false;
     this.waiters.add(waiter, sinceMs);
     const failing = this.lastLoginError !== null && this.servers.size === 0 && nowMs < this.retryAtMs;
     if (failing && this.lastLoginError !== null && this.role !== 'replica') {

@@ -12,9 +12,8 @@ export class WaitQueue {
     return this.#entries.size;
   }
 
-  add(waiter: Waiter, nowMs: number): void {
-    waiter.waitingSinceMs = nowMs;
-    waiter.waitNotified = false;
+  add(waiter: Waiter, sinceMs: number): void {
+    waiter.waitingSinceMs = sinceMs;
     this.#entries.pushBack(waiter);
   }
 

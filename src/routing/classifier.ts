@@ -51,6 +51,7 @@ const BALANCED = reasonId('balanced');
 const VOLATILE_FUNCTION = reasonId('volatile function');
 const WRITE_FUNCTIONS = reasonId('write_functions');
 const UNLOGGED = reasonId('unlogged table');
+const VIEW = reasonId('view');
 const TEMPORARY = reasonId('temporary table');
 const SEQUENCE = reasonId('sequence');
 const LEARNED = reasonId('learned');
@@ -102,7 +103,7 @@ export class Classifier {
     this.#addSystemRelations();
     this.#writing.clear();
     for (const { schema, name, mayWrite } of facts?.unlogged ?? []) {
-      this.#addRelation(schema, name, UNLOGGED);
+      this.#addRelation(schema, name, mayWrite === true ? VIEW : UNLOGGED);
       if (mayWrite === true) this.#writing.add(name).add(keyOf({ schema, name }));
     }
     for (const { schema, name } of facts?.sequences ?? []) this.#addRelation(schema, name, SEQUENCE);

@@ -44,9 +44,22 @@ export class ClusterRuntime {
       this.nodesVersion += 1;
       changed = true;
     }
+    this.#keepOrder(view);
     this.primary = view.primary === null ? null : (this.nodes.get(view.primary) ?? null);
     this.#watchHistory(view);
     return changed;
+  }
+
+  /** The order of the configuration, which numbers the nodes: one that a RELOAD brings (back) came last. */
+  #keepOrder(view: ClusterView): void {
+    let i = 0;
+    let same = true;
+    for (const name of this.nodes.keys()) same = view.nodes[i++]?.name === name && same;
+    if (same) return;
+    const nodes = view.nodes.flatMap(({ name }) => this.nodes.get(name) ?? []);
+    this.nodes.clear();
+    for (const node of nodes) this.nodes.set(node.name, node);
+    this.nodesVersion += 1;
   }
 
   /** Monitor: a replica has replayed up to `lsn`. */

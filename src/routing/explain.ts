@@ -23,6 +23,8 @@ export interface ExplainInput {
   readonly chooser: ReadChooser;
   readonly runtime: ClusterRuntime;
   readonly settings: RoutingSettings;
+  /** pool_mode = session: the text does not count. */
+  readonly sessionMode: boolean;
   /** 0 = none, Infinity = a write whose position is not known yet. */
   readonly boundLsn: number;
   readonly nowMs: number;
@@ -35,14 +37,18 @@ interface Target {
 
 /** The lines, most important first. Throws nothing. */
 export function explainRoute(input: ExplainInput): ExplainLine[] {
-  const { classifier, runtime, settings } = input;
+  const { classifier, runtime, settings, sessionMode } = input;
   const verdict = classifier.classify(asBytes(input.sql));
   const lines: ExplainLine[] = [];
   const add = (item: string, value: string): void => {
     lines.push({ item, value });
   };
   add('statement', readable(verdict.cached.normalised.text, 1000));
-  add('class', verdict.read ? 'read' : 'write');
+  if (verdict.facts.own !== null) {
+    add('node', 'none: the proxy answers it itself');
+    return lines;
+  }
+  add('class', reads(verdict) ? 'read' : 'write');
   add('rule', ruleText(verdict));
   for (const called of verdict.facts.functions) {
     const { writes, volatility, source, why } = classifier.explainFunction(called);
@@ -58,20 +64,35 @@ export function explainRoute(input: ExplainInput): ExplainLine[] {
   }
   add('route', settings.route);
   add('cluster', runtime.name);
-  const target = targetOf(verdict, settings);
+  const target = sessionMode ? sessionTarget(settings) : targetOf(verdict, settings);
   if (target.to === 'replica') addRead(input, add);
   add('node', nodeText(input, target));
-  const { control } = verdict.facts;
-  if (control?.verb === 'begin') {
+  if (verdict.facts.control?.verb === 'begin') {
     add('note', 'BEGIN is answered by the proxy; the node is chosen with the first statement of the block');
   }
   return lines;
 }
 
+/** It begins a block that goes to a replica, whatever is in it. */
+function beginsReadOnly({ facts: { control } }: Verdict): boolean {
+  return control?.verb === 'begin' && control.readOnly === true && control.isolation !== 'serializable';
+}
+
+function reads(verdict: Verdict): boolean {
+  return verdict.read || beginsReadOnly(verdict);
+}
+
 function ruleText(verdict: Verdict): string {
   if (verdict.read) return 'nothing in it writes';
+  if (beginsReadOnly(verdict)) return 'read only block: it begins a READ ONLY block';
   const culprit = verdict.culprit === '' ? '' : ` (${verdict.culprit})`;
   return `${reasonName(verdict.reason)}${culprit}: it ${REASONS[verdict.reason]?.sentence ?? ''}`;
+}
+
+/** One node for the life of the client. */
+function sessionTarget({ route }: RoutingSettings): Target {
+  if (route === 'replica') return { to: 'replica', reason: 'route=replica' };
+  return { to: 'primary', reason: route === 'primary' ? 'route=primary' : 'session mode' };
 }
 
 /** Where the hint, the settings and the class send it, in this order. */
@@ -82,7 +103,7 @@ function targetOf(verdict: Verdict, settings: RoutingSettings): Target {
   if (hint?.kind === 'replica') return { to: 'replica', reason: 'hint replica' };
   if (settings.route === 'primary') return { to: 'primary', reason: 'route=primary' };
   if (settings.route === 'replica') return { to: 'replica', reason: 'route=replica' };
-  if (!verdict.read) return { to: 'primary', reason: null };
+  if (!reads(verdict)) return { to: 'primary', reason: null };
   return settings.routeShadow ? { to: 'primary', reason: 'shadow' } : { to: 'replica', reason: null };
 }
 

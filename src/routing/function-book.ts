@@ -49,7 +49,11 @@ const UNKNOWN: FunctionFinding = {
   writes: true,
   volatility: 'unknown',
   source: 'nowhere',
-  why: 'not known: it may write',
+  why: 'not in the catalog of the primary when it was read last: it may write',
+};
+const NO_CATALOG: FunctionFinding = {
+  ...UNKNOWN,
+  why: 'the catalog of the primary could not be read yet (the log says why): it may write',
 };
 
 /** Bits of what the catalog says about an unqualified name. */
@@ -89,6 +93,11 @@ export class FunctionBook {
 
   /** What is known about a call of `called`. */
   find(called: SqlName): FunctionFinding {
+    const found = this.#find(called);
+    return found === UNKNOWN && this.#byName === null ? NO_CATALOG : found;
+  }
+
+  #find(called: SqlName): FunctionFinding {
     if (this.#read.has(called)) return READ_LIST;
     if (this.#write.has(called)) return WRITE_LIST;
     const { schema, name } = called;

@@ -17,7 +17,7 @@ export interface ReasonRow {
 
 const TABLE = [
   // the text itself is a write: the names of WriteRule
-  { name: 'command', sentence: 'is a command that only the primary can run' },
+  { name: 'command', sentence: 'is a command for the primary' },
   { name: 'locking clause', sentence: 'locks rows (FOR UPDATE, FOR SHARE …)' },
   { name: 'select into', sentence: 'creates a table (SELECT INTO)' },
   { name: 'modifying cte', sentence: 'changes data in a WITH clause' },
@@ -26,7 +26,7 @@ const TABLE = [
     sentence: 'is an EXPLAIN ANALYZE, which runs the write that it explains',
   },
   { name: 'copy', sentence: 'is a COPY into a table, to a file or program, or of a write' },
-  { name: 'transaction control', sentence: 'controls a transaction beside other work' },
+  { name: 'transaction control', sentence: 'controls a transaction' },
   { name: 'several statements', sentence: 'is one of several in a text of which one is a write' },
   {
     name: 'syntax error',
@@ -38,6 +38,7 @@ const TABLE = [
   { name: 'volatile function', sentence: 'calls a function that may write' },
   { name: 'write_functions', sentence: 'calls a function of write_functions' },
   { name: 'unlogged table', sentence: 'reads an unlogged table, which replicas do not have' },
+  { name: 'view', sentence: 'reads a view that calls a function that may write, or reads an unlogged table' },
   { name: 'temporary table', sentence: 'reads a temporary table, which replicas do not have' },
   { name: 'sequence', sentence: 'reads a sequence, whose position is ahead on replicas' },
   { name: 'learned', sentence: 'was refused by a replica before (SHOW LEARNED)' },

@@ -1,5 +1,6 @@
 /** Clusters as the console and HTTP see them: rows of the views, EXPLAIN ROUTE. Commands go to the monitors. */
 import type { Client } from '../client/client.ts';
+import { effectivePoolMode } from '../config/effective.ts';
 import type {
   ClusterRow,
   DecisionRow,
@@ -30,6 +31,8 @@ function clusterNodes(worker: Worker, runtime: ClusterRuntime): NodeRow[] {
   const total = nodes.reduce((sum, node) => sum + node.view.weight, 0);
   return nodes.map((node): NodeRow => {
     const { view } = node;
+    // what was measured before it went down is not how it is
+    const down = view.state === 'down';
     return {
       cluster: runtime.name,
       name: node.name,
@@ -44,9 +47,9 @@ function clusterNodes(worker: Worker, runtime: ClusterRuntime): NodeRow[] {
       systemId: view.systemId,
       writtenLsn: lsnText(view.writtenLsn),
       replayedLsn: lsnText(Math.max(view.replayedLsn, node.replayedLsn)),
-      lagMs: view.lagMs,
-      lagBytes: view.lagBytes,
-      streaming: view.streaming,
+      lagMs: down ? null : view.lagMs,
+      lagBytes: down ? null : view.lagBytes,
+      streaming: view.streaming && !down,
       upstream: view.upstream,
       syncState: view.syncState,
       override: view.override,
@@ -164,6 +167,7 @@ export function explainRows(worker: Worker, sql: string, database: string | null
     chooser: shared.chooser,
     runtime: shared.runtime,
     settings,
+    sessionMode: effectivePoolMode(worker.config, found.entry, '') === 'session',
     boundLsn:
       settings.readConsistency === 'database' && shared.written.mark > 0
         ? Number.POSITIVE_INFINITY

@@ -193,6 +193,32 @@ describe('S-39', () => {
       assert.deepEqual(order, [['0'], ['1'], ['2'], ['3']]);
       await untilNodes(admin, ALL);
     });
+
+    test('who waits for a primary is told so once, however often its place is looked for again', async (t) => {
+      const { daemon, admin } = await start(t, cluster, {
+        settings: { primary_wait_timeout: 60, query_wait_notify: 1 },
+      });
+      const [first, second] = [await routedLogin(t, daemon), await routedLogin(t, daemon)];
+      const primary = cluster.primary;
+      await primary.stop();
+      await untilNodes(admin, 'pg1 down, pg2 replica, pg3 replica');
+      const held = async (count: number): Promise<boolean> =>
+        until(async () => (await admin.show('CLUSTERS'))[0]?.int('held') === count);
+      first.send(raw.query("INSERT INTO foo VALUES ('a')"));
+      assert.equal((await first.next(20_000)).type, 'N');
+      // all who wait look again
+      await admin.run('DETACH pg3');
+      await admin.run('ATTACH pg3');
+      await untilNodes(admin, 'pg1 down, pg2 replica, pg3 replica');
+      await held(1);
+      // whoever is told of this wait has been looked at together with the first
+      second.send(raw.query("INSERT INTO foo VALUES ('b')"));
+      assert.equal((await second.next(20_000)).type, 'N');
+      assert.deepEqual([first.pending.length, second.pending.length], [0, 0]);
+      await primary.start();
+      for (const client of [first, second]) assert.equal(raw.typesOf(await client.until('Z', 20_000)), 'CZ');
+      await untilNodes(admin, ALL);
+    });
   });
 });
 

@@ -52,6 +52,11 @@ async function routed(
   return { daemon, admin };
 }
 
+function errorText(messages: readonly raw.RawMessage[]): string {
+  const error = messages.find(({ type }) => type === 'E');
+  return error === undefined ? raw.typesOf(messages) : raw.errorFields(error).message;
+}
+
 /** Lines of the replicas' logs since `from` that match. */
 async function onReplicas(from: readonly number[], pattern: RegExp): Promise<string[]> {
   const lines: string[] = [];
@@ -368,8 +373,17 @@ describe('S-38: aliases and zones', () => {
     assert.equal(await nodeOf(cluster, ro), 'pg1');
     const messages = await send(never, 'simple', whereAmI);
     assert.equal(brief(never, messages), '57P03 I');
+    assert.equal(errorText(messages), 'no replica available in cluster "main"');
     await admin.run('ATTACH pg3');
     await untilNodes(admin, 'pg1 primary, pg2 detached, pg3 replica');
+    assert.equal(await nodeOf(cluster, never), 'pg3');
+    // there is one, and nobody can know that it has this
+    await rows(never, 'simple', "SET pgconcierge.wait_lsn = 'FFFF/0'");
+    assert.equal(
+      errorText(await send(never, 'simple', whereAmI)),
+      'no replica of cluster "main" is known to have replayed what this read must see',
+    );
+    await rows(never, 'simple', 'RESET pgconcierge.wait_lsn');
     assert.equal(await nodeOf(cluster, never), 'pg3');
     assert.equal(await nodeOf(cluster, ro), 'pg3');
   });

@@ -46,6 +46,17 @@ server_tls_key_file = ${write('server.key', 0o600)}
   assert.ok(verdicts().includes('WARN auth_file'));
 });
 
+test('the directory of state_file must be there', (t) => {
+  const at = files(t);
+  const verdict = (path: string): string[] => {
+    const { config } = loadConfig(at.write('c.ini', `[pgbouncer]\nstate_file = ${path}\n`));
+    assert.ok(config);
+    return checkFiles(config).map(({ verdict: said, item }) => `${said} ${item}`);
+  };
+  assert.deepEqual(verdict(at.path('state')), ['OK configuration', 'OK state_file']);
+  assert.deepEqual(verdict(at.path('gone/state')), ['OK configuration', 'FAILED state_file']);
+});
+
 test('the configuration itself is a secret only with a password in it', (t) => {
   const at = files(t);
   for (const [content, verdict] of [

@@ -17,6 +17,18 @@ test('nodes come and go; unchanged views change nothing', () => {
   assert.deepEqual([...runtime.nodes.keys()], ['pg1', 'pg3']);
 });
 
+test('nodes stand in the order of the configuration, also one that came back', () => {
+  const runtime = runtimeOf([nodeView('pg2')]);
+  const pg2 = nodeOf(runtime, 'pg2');
+  runtime.onView(clusterView([nodeView('pg2')]));
+  const version = runtime.nodesVersion;
+  runtime.onView(clusterView([primary, nodeView('pg2')]));
+  assert.deepEqual([...runtime.nodes.keys()], ['pg1', 'pg2']);
+  assert.equal(nodeOf(runtime, 'pg2'), pg2);
+  assert.equal(runtime.primary?.name, 'pg1');
+  assert.ok(runtime.nodesVersion > version);
+});
+
 test('roles, addresses and states are changes; a weight is one for choosers only', () => {
   const runtime = runtimeOf([nodeView('pg2')]);
   const version = runtime.nodesVersion;

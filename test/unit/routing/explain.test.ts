@@ -9,7 +9,13 @@ import { factsOf, nodeView, routingSettings, runtimeOf, sqlName } from './suppor
 
 function explain(
   facts: Partial<SqlFacts>,
-  more: { hint?: Hint; route?: 'auto' | 'primary' | 'replica'; bound?: number } = {},
+  more: {
+    hint?: Hint;
+    route?: 'auto' | 'primary' | 'replica';
+    bound?: number;
+    catalog?: boolean;
+    sessionMode?: boolean;
+  } = {},
 ) {
   const runtime = runtimeOf([nodeView('pg2'), nodeView('pg3', { state: 'lagging' })]);
   const settings = routingSettings({ route: more.route ?? 'auto' });
@@ -26,11 +32,12 @@ function explain(
     cluster: 'main',
     database: 'app',
   });
-  classifier.setCatalog({
+  const catalog = {
     version: 1,
     functions: [{ schema: 'public', name: 'f', volatile: true }],
-    unlogged: [],
-  });
+    unlogged: [{ schema: 'public', name: 'v', mayWrite: true }],
+  };
+  classifier.setCatalog(more.catalog === false ? null : catalog);
   const chooser = new ReadChooser(runtime, settings);
   const boundLsn = more.bound ?? 0;
   const lines = explainRoute({
@@ -39,6 +46,7 @@ function explain(
     chooser,
     runtime,
     settings,
+    sessionMode: more.sessionMode ?? false,
     boundLsn,
     nowMs: 0,
   });
@@ -82,5 +90,42 @@ test('hints, routes and bounds that are not known', () => {
     rule: 'transaction control',
     control: { verb: 'begin', readOnly: null, isolation: null },
   });
-  assert.match(begin['note'] ?? '', /BEGIN is answered by the proxy/);
+  assert.match(begin['note'] ?? '', /BEGIN is answered by the proxy.*of the block$/);
+  assert.equal(begin['class'], 'write');
+  const readOnly = { verb: 'begin', readOnly: true, isolation: null } as const;
+  const block = explain({ rule: 'transaction control', control: readOnly });
+  assert.equal(block['class'], 'read');
+  assert.equal(block['rule'], 'read only block: it begins a READ ONLY block');
+  assert.equal(block['node'], 'pg2');
+  const serializable = { ...readOnly, isolation: 'serializable' } as const;
+  assert.equal(explain({ rule: 'transaction control', control: serializable })['node'], 'pg1');
+  const own = { verb: 'show', name: 'lsn', value: null, local: false } as const;
+  assert.deepEqual(explain({ own }), {
+    statement: 'SELECT größe',
+    node: 'none: the proxy answers it itself',
+  });
+});
+
+test('pool_mode = session: one node for all, whatever the text says', () => {
+  const sessionMode = true;
+  assert.match(explain({}, { sessionMode })['node'] ?? '', /^pg1 \(session mode: /);
+  assert.match(
+    explain({}, { sessionMode, hint: { kind: 'replica' } })['node'] ?? '',
+    /^pg1 \(session mode: /,
+  );
+  assert.match(explain({}, { sessionMode, route: 'primary' })['node'] ?? '', /^pg1 \(route=primary: /);
+  const write = explain({ rule: 'command' }, { sessionMode, route: 'replica' });
+  assert.match(write['node'] ?? '', /^pg2 \(route=replica: /);
+});
+
+test('a function that nobody knows: not in the catalog, or there is none', () => {
+  assert.match(explain({ functions: [sqlName('g')] })['function g'] ?? '', /^write; not in the catalog/);
+  const noCatalog = explain({ functions: [sqlName('g')] }, { catalog: false });
+  assert.match(noCatalog['function g'] ?? '', /^write; the catalog of the primary could not be read yet/);
+});
+
+test('a view that a replica cannot serve is not called an unlogged table', () => {
+  const told = explain({ relations: [sqlName('v')] });
+  assert.match(told['rule'] ?? '', /^view \(v\): it reads a view that calls a function that may write/);
+  assert.equal(told['relation v'], 'primary; view');
 });
