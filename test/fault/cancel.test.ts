@@ -26,20 +26,35 @@ async function poolColumn(column: string): Promise<string | null | undefined> {
   return (await house.console('SHOW POOLS')).find((row) => row['database'] === 'one')?.[column];
 }
 
+/** Whoever asks PostgreSQL for advisory lock 7 waits from now on, until what this returns is called. */
+async function locked(t: TestContext): Promise<() => Promise<void>> {
+  const holder = await RawClient.login(house.postgres, { user: 'postgres', database: 'app' });
+  t.after(() => holder.destroy());
+  await holder.rows('select pg_advisory_lock(7)');
+  return async () => {
+    await holder.rows('select pg_advisory_unlock(7)');
+  };
+}
+
+async function untilSomeoneWaits(): Promise<void> {
+  const waiting = "select 1 from pg_locks where locktype = 'advisory' and not granted";
+  await until(async () => (await house.rows(waiting)).length === 1);
+}
+
 const codeOf = (messages: readonly wire.RawMessage[]): string => {
   const error = messages.find(({ type }) => type === 'E');
   return error === undefined ? '' : wire.errorFields(error).code;
 };
 
-/** A door before PostgreSQL behind which cancel requests, and nothing else, take up to `ms` longer. */
-async function slowCancels(t: TestContext, target: number, ms: () => number): Promise<number> {
+/** A door before PostgreSQL behind which cancel requests, and nothing else, wait for `arrival`. */
+async function slowCancels(t: TestContext, target: number, arrival: () => Promise<void>): Promise<number> {
   const open = new Set<Socket>();
   const server = createServer({ noDelay: true }, (client) => {
     open.add(client);
     client.on('error', () => {});
     client.once('data', async (first: Buffer) => {
       client.pause();
-      if (first.length === 16 && first.readInt32BE(4) === 80_877_102) await sleep(ms());
+      if (first.length === 16 && first.readInt32BE(4) === 80_877_102) await arrival();
       const inner = connect({ port: target, host: '127.0.0.1', noDelay: true });
       open.add(inner);
       inner.on('error', () => client.destroy());
@@ -59,7 +74,7 @@ async function slowCancels(t: TestContext, target: number, ms: () => number): Pr
 
 for (const poolSize of [1, 2]) {
   test(`stress: eight clients on ${poolSize} servers, late cancels of four of them`, async (t) => {
-    const port = await slowCancels(t, house.postgres.port, () => Math.random() * 40);
+    const port = await slowCancels(t, house.postgres.port, () => sleep(Math.random() * 40));
     const daemon = await withDaemon({
       databases: { d: `host=127.0.0.1 port=${port} dbname=app` },
       settings: {
@@ -190,8 +205,9 @@ test('a wrong key, a key that is too short, and garbage cancel nothing and are a
   t.after(() => client.destroy());
   const key = client.backendKey;
   assert.ok(key !== null);
-  client.send(wire.query("select pg_sleep(0.5), 'mine'"));
-  await until(async () => (await poolColumn('sv_active')) === '1');
+  const release = await locked(t);
+  client.send(wire.query("select pg_advisory_xact_lock(7), 'mine'"));
+  await untilSomeoneWaits();
   const wrong = Buffer.from(key.secret);
   wrong[0] = (wrong[0] ?? 0) ^ 1;
   for (const request of [
@@ -208,6 +224,7 @@ test('a wrong key, a key that is too short, and garbage cancel nothing and are a
     assert.equal(asker.bytesReceived, 0, request.toString('hex'));
     asker.destroy();
   }
+  await release();
   assert.equal(wire.rowsOf(await client.until('Z'))[0]?.[1], 'mine');
   await client.end();
   await house.assertQuiet('one');
@@ -231,9 +248,11 @@ test('the right key: 57014, the transaction is failed and not lost', async (t) =
   // for a client that does nothing a cancel does nothing, whoever has the server now
   const other = await login();
   t.after(() => other.destroy());
-  other.send(wire.query("select pg_sleep(0.3), 'other'"));
-  await until(async () => (await poolColumn('sv_active')) === '1');
+  const release = await locked(t);
+  other.send(wire.query("select pg_advisory_xact_lock(7), 'other'"));
+  await untilSomeoneWaits();
   for (let i = 0; i < 5; i++) await client.cancel();
+  await release();
   assert.equal(wire.rowsOf(await other.until('Z'))[0]?.[1], 'other');
   await other.end();
   await client.end();
@@ -241,35 +260,51 @@ test('the right key: 57014, the transaction is failed and not lost', async (t) =
 });
 
 test('the client goes while its cancel is on the way: the server is kept back until it has arrived', async (t) => {
-  let hold: () => void = () => {};
-  const port = await slowCancels(t, house.postgres.port, () => {
-    hold();
-    return 300;
-  });
+  let onItsWay: () => void = () => {};
   const held = new Promise<void>((resolve) => {
-    hold = resolve;
+    onItsWay = resolve;
+  });
+  let arrive: () => void = () => {};
+  const arrival = new Promise<void>((resolve) => {
+    arrive = resolve;
+  });
+  const port = await slowCancels(t, house.postgres.port, () => {
+    onItsWay();
+    return arrival;
   });
   const daemon = await withDaemon({
     databases: { d: `host=127.0.0.1 port=${port} dbname=app` },
-    settings: { pool_mode: 'transaction', default_pool_size: 1, server_tls_sslmode: 'disable' },
+    settings: {
+      pool_mode: 'transaction',
+      default_pool_size: 1,
+      server_tls_sslmode: 'disable',
+      query_wait_timeout: 60,
+    },
   });
   const at = { user: 'app', password: 'app', database: 'd' };
   const client = await RawClient.login(daemon, at);
-  client.send(wire.query('select pg_sleep(0.1)'));
-  await until(
-    async () =>
-      (
-        await house.rows(
-          "select 1 from pg_stat_activity where query = 'select pg_sleep(0.1)' and state = 'active'",
-        )
-      ).length > 0,
-  );
+  const next = await RawClient.login(daemon, at);
+  const admin = await RawClient.login(daemon, {
+    user: 'postgres',
+    password: 'postgres',
+    database: 'pgbouncer',
+  });
+  t.after(() => {
+    for (const one of [client, next, admin]) one.destroy();
+  });
+  const release = await locked(t);
+  client.send(wire.query('select pg_advisory_xact_lock(7)'));
+  await untilSomeoneWaits();
   client.cancel().catch(() => {});
   await held;
+  await release();
   await client.until('Z');
   client.destroy();
-  const next = await RawClient.login(daemon, at);
-  assert.equal(wire.rowsOf(await next.query("select pg_sleep(0.5), 'next'", 20_000))[0]?.[1], 'next');
+  next.send(wire.query("select pg_sleep(0.5), 'next'"));
+  await until(async () => (await admin.rows('SHOW SERVERS')).some((row) => row.includes('being_canceled')));
+  assert.equal(next.pending.length, 0);
+  arrive();
+  assert.equal(wire.rowsOf(await next.until('Z', 20_000))[0]?.[1], 'next');
   await next.end();
   await daemon.destroy();
 });

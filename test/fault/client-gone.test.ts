@@ -180,7 +180,7 @@ const STATES: readonly State[] = [
     name: 'half-closed with a query running',
     from: 'logged in',
     enter: async (client) => {
-      client.send(wire.query('select pg_sleep(0.3)'));
+      client.send(wire.query('select pg_sleep(1)'));
       await waitFor('sv_active');
       client.halfClose();
     },

@@ -23,8 +23,10 @@ before(async () => {
 const login = (database: 'one' | 'tx' | 'sess' = 'one'): Promise<RawClient> =>
   RawClient.login(house.daemon, house.address(database));
 
-/** After a crash PostgreSQL needs a moment; a client that asks meanwhile waits or is refused, and then served. */
-async function assertServes(clients: number, database: 'one' | 'tx' | 'sess' = 'one'): Promise<void> {
+/** PostgreSQL has got over the last backend that was killed. */
+let recovered: Promise<unknown> = Promise.resolve();
+
+async function untilServed(database: 'one' | 'tx' | 'sess'): Promise<void> {
   await until(
     async () => {
       const client = await login(database);
@@ -36,15 +38,33 @@ async function assertServes(clients: number, database: 'one' | 'tx' | 'sess' = '
     },
     { timeoutMs: 30_000, everyMs: 100, what: `database ${database} serves` },
   );
+}
+
+/** After a crash PostgreSQL needs a moment; a client that asks meanwhile waits or is refused, and then served. */
+async function assertServes(clients: number, database: 'one' | 'tx' | 'sess' = 'one'): Promise<void> {
+  await untilServed(database);
+  // the postmaster may hear of a killed backend after that, and only then it ends all others
+  await recovered;
+  await untilServed(database);
   await house.assertQuiet(database, clients);
 }
 
 type Death = 'pg_terminate_backend' | 'kill -9' | 'immediate stop';
 
 async function die(how: Death, pid: number): Promise<void> {
-  if (how === 'pg_terminate_backend') await house.rows(`select pg_terminate_backend(${pid})`);
-  else if (how === 'kill -9') signalProcess(pid, 'SIGKILL');
-  else await house.postgres.instance.stop('immediate');
+  const { instance } = house.postgres;
+  if (how === 'pg_terminate_backend') {
+    // waits until it has ended
+    assert.deepEqual(await house.rows(`select pg_terminate_backend(${pid}, 10000)`), [['t']]);
+  } else if (how === 'kill -9') {
+    const from = instance.log.mark();
+    signalProcess(pid, 'SIGKILL');
+    recovered = instance.log.waitFor(/database system is ready to accept connections/, {
+      from,
+      timeoutMs: 30_000,
+    });
+    recovered.catch(() => {}); // awaited later
+  } else await instance.stop('immediate');
 }
 
 async function revive(how: Death): Promise<void> {

@@ -249,7 +249,8 @@ test('catalogs: volatile functions, overloads, unlogged tables and the views ove
   // asked for before there is a primary: loaded when there is one
   watched.clusters.wantCatalog('main', 'postgres', false);
   const { sink } = watched;
-  const first = await until(() => sink.catalogs.find((one) => one.facts !== null));
+  // not by trying again every 5 s
+  const first = await until(() => sink.catalogs.find((one) => one.facts !== null), { timeoutMs: 5_000 });
   const facts = first.facts;
   assert.ok(facts);
   const volatile = (schema: string, name: string): boolean | undefined =>

@@ -331,7 +331,7 @@ describe('stale_read = wait', () => {
   }
 
   test('and goes to the primary when the time is over; an unbound one never waits', async (t) => {
-    const { daemon, admin } = await routed(t, { settings: { stale_read: 'wait', stale_read_wait: 0.3 } });
+    const { daemon, admin } = await routed(t, { settings: { stale_read: 'wait', stale_read_wait: 2 } });
     await pauseReplay(...cluster.replicas);
     const writer = await routedLogin(t, daemon);
     const reader = await routedLogin(t, daemon);

@@ -524,7 +524,7 @@ describe('while there is no primary', () => {
 describe('timeouts', () => {
   test('query_wait_timeout ends a client whose replica has no server for it, in no other way than in a plain pool', async (t) => {
     const own = await routedDaemon(t, cluster, {
-      settings: { default_pool_size: 1, query_wait_timeout: 0.5 },
+      settings: { default_pool_size: 1, query_wait_timeout: 2 },
       nodes: { pg3: 'weight=0' },
     });
     const console = await admin(t, own);

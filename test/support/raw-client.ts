@@ -9,7 +9,8 @@ import type { RawMessage } from './raw-messages.ts';
 import * as wire from './raw-messages.ts';
 import { resetSocket } from './reset.ts';
 
-const TIMEOUT_MS = 5_000;
+/** For what hangs, on a slow machine too; below the 15 s of server_login_retry and server_connect_timeout. */
+const TIMEOUT_MS = 10_000;
 
 export interface RawLogin {
   readonly user: string;

@@ -3,6 +3,8 @@ import type { TestContext } from 'node:test';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { Daemon, type DaemonConfig, type DaemonOptions } from './daemon.ts';
 import { atEndOfFile } from './file-cleanup.ts';
+import { RawClient } from './raw-client.ts';
+import { until } from './until.ts';
 
 /** The node that answers, by its port. */
 export const whereAmI = 'SELECT inet_server_port()';
@@ -64,8 +66,26 @@ export async function routedDaemon(
   const destroy = () => daemon.destroy();
   if (t === null) atEndOfFile(destroy);
   else t.after(destroy);
-  await daemon.log.waitFor(/cluster main: primary \w+, timeline/);
+  const told = await daemon.log.waitFor(/cluster main: primary \w+, timeline/);
+  // on a busy machine a node may answer its first check after the daemon has stopped waiting for all of them
+  if (told.includes(' starting')) await untilNoneStarts(daemon);
   return daemon;
+}
+
+async function untilNoneStarts(daemon: Daemon): Promise<void> {
+  const admin = await RawClient.login(daemon, {
+    user: 'postgres',
+    password: 'postgres',
+    database: 'pgbouncer',
+  });
+  try {
+    await until(async () => (await admin.rows('SHOW NODES')).every((row) => !row.includes('starting')), {
+      timeoutMs: 15_000,
+      what: 'the roles of all nodes',
+    });
+  } finally {
+    admin.destroy();
+  }
 }
 
 /** A node's name by its port, as `whereAmI` says it. */

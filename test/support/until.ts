@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface UntilOptions {
-  /** Default 5,000. */
+  /** Default 10,000: for what hangs, on a slow machine too. */
   readonly timeoutMs?: number;
   /** Between two looks, default 10. */
   readonly everyMs?: number;
@@ -20,7 +20,7 @@ export async function until<T>(
   look: () => T | Promise<T>,
   options: UntilOptions = {},
 ): Promise<Exclude<T, false | null | undefined>> {
-  const { timeoutMs = 5_000, everyMs = 10, what = 'the condition', explain } = options;
+  const { timeoutMs = 10_000, everyMs = 10, what = 'the condition', explain } = options;
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
   for (;;) {

@@ -210,7 +210,7 @@ test('reopen: lines go to the new file after a rotation, none is lost', () =>
         log.reopen();
       }
     }
-    await new Promise((done) => setTimeout(done, 50));
+    await until(() => readFileSync(logfile, 'utf8').endsWith('n999\n'));
     const all = readFileSync(join(directory, 'old.log'), 'utf8') + text();
     assert.equal(all.match(/LOG n\d+\n/g)?.length, 1000);
     assert.match(text(), /n999\n$/);
@@ -262,7 +262,7 @@ test(
       const log = open({ logfile: '/dev/full', quiet: false });
       for (let round = 0; round < 3; round++) {
         log.log('a line');
-        await new Promise((done) => setTimeout(done, 20));
+        await until(() => log.droppedLines() > round);
       }
       assert.ok(log.droppedLines() >= 3);
       assert.equal(
@@ -322,7 +322,7 @@ test('syslog: when there is none that is said once, and the lines are counted', 
     await until(() => /syslog is not available/.test(text(stderr)));
     log.log('two');
     log.log('three');
-    await new Promise((done) => setTimeout(done, 50));
+    await until(() => log.droppedLines() >= 2);
     assert.equal(text(stderr).match(/syslog is not available/g)?.length, 1);
     assert.match(
       text(stderr),
