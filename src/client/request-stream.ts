@@ -20,7 +20,7 @@ import { GUARD_OFF } from '../server/reply-guard.ts';
 import type { ServerConnection } from '../server/server-connection.ts';
 import * as c from '../wire/codes.ts';
 import { HeldBytes } from '../wire/held-bytes.ts';
-import { forgetsStatements } from './forgets-statements.ts';
+import { forgetsStatements, mayForgetStatements } from './forgets-statements.ts';
 import { mayBeOwn, mentionsOwn } from './linked-own.ts';
 import { ANSWERED, MORE, WAITS } from './own-units.ts';
 import { ASKS, DONE, FORWARD, HOLD, STOP, WAIT } from './request-table.ts';
@@ -251,6 +251,9 @@ export class RequestStream extends UnlinkedRequests {
     // behind a unit that may be sent again nothing goes to this server, not even what is out of place there
     const waits = asks > 0 || (server.replies.guard.state !== GUARD_OFF && type !== c.F_TERMINATE);
     if (waits && owed.readies > 0 && host.oneUnitAtATime) return this.#awaitUnit();
+    // what comes behind it must know
+    if (type === c.F_QUERY && host.maxPrepared > 0 && mayForgetStatements(pos, end, n))
+      return this.need(end - pos);
     if (asks > 0) {
       if (!this.#open && !this.#counted && owed.length === 0) host.onRequest();
       this.#open = asks === 2;

@@ -6,6 +6,7 @@ import { type ErrorCode, PoolerError } from '../util/errors.ts';
 import { CLOSE_COMPLETE } from '../wire/backend.ts';
 import * as c from '../wire/codes.ts';
 import { nulIn } from '../wire/names.ts';
+import { mayForgetStatements } from './forgets-statements.ts';
 import { ready } from './own-answers.ts';
 import type { RequestHost } from './request-host.ts';
 import { DONE, FORWARD, HOLD, STOP } from './request-table.ts';
@@ -67,7 +68,10 @@ export abstract class UnlinkedRequests {
         return DONE;
       case c.F_QUERY:
         if (host.disablePqexec) this.refuse('pqexecDisallowed');
-        return FORWARD;
+        // the router of a routed client waits for all of it
+        return host.router === null && host.maxPrepared > 0 && mayForgetStatements(pos, end, n)
+          ? this.need(end - pos)
+          : FORWARD;
       // a server is taken only when the message can go on at once: a slow sender must hold none
       case c.F_PARSE:
         host.watch?.see(buffer, pos + 5, end, n);

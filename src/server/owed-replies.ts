@@ -76,6 +76,12 @@ export class OwedReplies {
     return this.unsure > 0 || this.#forgets > 0;
   }
 
+  /** There is a Parse among them. */
+  get parses(): boolean {
+    for (let i = 0; i < this.length; i++) if ((this.at(i) & KIND) === OWED_PARSE) return true;
+    return false;
+  }
+
   /** Appends an item (kind | flags). */
   push(item: number, reference: OwedReference): void {
     if (this.length === this.#kinds.length) this.#grow();

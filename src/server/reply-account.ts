@@ -6,11 +6,13 @@
 import * as c from '../wire/codes.ts';
 import { decodeError, decodeParameter, type ServerError } from '../wire/fields.ts';
 import {
+  FORGETS,
   type InternalQuery,
   KIND,
   OWED_COPY_END,
   OWED_EXECUTE,
   OWED_FUNCTION,
+  OWED_PARSE,
   OWED_QUERY,
   OWED_SYNC,
   OwedReplies,
@@ -190,6 +192,9 @@ export abstract class ReplyAccount {
     // the text of some function did DEALLOCATE: what is noted about this server is not so
     if (error.sqlstate === '26000' && OWN_NAME.test(error.message))
       this.tainted = 'prepared statement vanished';
+    // a Parse that was noted as new to this server
+    if (kind === OWED_PARSE && error.sqlstate === '42P05' && this.owed.reference() !== null)
+      this.tainted = 'prepared statement was there already';
     this.lastError = error;
     if (error.sqlstate === '25006' && this.guard.survivor) this.guard.late = true;
     if (kind === 0 || fatal) this.events.onServerError(error, this.peer !== null);
@@ -238,6 +243,9 @@ export abstract class ReplyAccount {
     }
     if (tag !== 'DISCARD ALL' && tag !== 'DEALLOCATE ALL') return;
     this.events.onStatementsDropped();
+    // a form that was not recognised in time: what was Parsed behind it has been noted already, and is forgotten here
+    if ((this.owed.peek() & FORGETS) === 0 && this.owed.parses)
+      this.tainted = 'prepared statements dropped in a pipeline';
     if (this.peer !== null && !own) this.peer.prepared.clear();
   }
 

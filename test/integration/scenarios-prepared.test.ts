@@ -5,7 +5,17 @@ import pg from 'pg';
 import postgres from 'postgres';
 import { type TestPostgres, withPostgres } from '../support/postgres.ts';
 import type { RawClient } from '../support/raw-client.ts';
-import { bind, close, execute, parse, rowsOf, sync, tagsOf, typesOf } from '../support/raw-messages.ts';
+import {
+  bind,
+  close,
+  execute,
+  parse,
+  query,
+  rowsOf,
+  sync,
+  tagsOf,
+  typesOf,
+} from '../support/raw-messages.ts';
 import { Admin, login, logins, scenarioDaemon, target } from '../support/scenario.ts';
 import { until } from '../support/until.ts';
 
@@ -183,6 +193,98 @@ for (const statement of ['DEALLOCATE ALL', 'DISCARD ALL']) {
     assert.equal(await run(b, 's', []), '5');
   });
 }
+
+/** Forms that are recognised by their answer only, when what comes behind them in the packet has been sent. */
+for (const [how, forget] of [
+  ['an extended DISCARD ALL', [parse('', 'DISCARD ALL'), bind('', ''), execute(''), sync()]],
+  ['DEALLOCATE ALL as one of several', [query('SELECT 1; DEALLOCATE ALL')]],
+] as const) {
+  test(`${how}, and a prepared statement run behind it in the same packet: nobody else is told 42P05`, async (t) => {
+    const daemon = await scenarioDaemon(t, {
+      databases: { app: target(server) },
+      settings: { default_pool_size: 1 },
+    });
+    const [a, b, c] = await logins(t, daemon, 3, 'app');
+    assert.ok(a && b && c);
+    for (const client of [a, b]) {
+      client.send(parse('s', 'SELECT 7'), sync());
+      await client.until('Z');
+    }
+    // the server has lost it, so that its Parse is sent once more, behind what a sends next
+    await c.rows('DISCARD ALL');
+    a.send(...forget, bind('', 's'), execute(''), sync());
+    for (let i = 0; i < 2; i++) await a.until('Z');
+    b.send(bind('', 's'), execute(''), sync());
+    assert.deepEqual(tagsOf(await b.until('Z')), ['SELECT 1']);
+  });
+}
+
+test("a name that is Parsed anew behind an extended DISCARD ALL in the same packet is nobody else's business", async (t) => {
+  const daemon = await scenarioDaemon(t, {
+    databases: { app: target(server) },
+    settings: { default_pool_size: 1 },
+  });
+  const [a, b] = await logins(t, daemon, 2, 'app');
+  assert.ok(a && b);
+  for (const client of [a, b]) {
+    client.send(parse('s', 'SELECT 7'), sync());
+    await client.until('Z');
+  }
+  a.send(parse('', 'DISCARD ALL'), bind('', ''), execute(''), sync(), parse('s', 'SELECT 8'), sync());
+  for (let i = 0; i < 2; i++) await a.until('Z');
+  assert.equal(await run(b, 's', []), '7');
+});
+
+test('a server that has a statement of ours which is not noted is not used again', async (t) => {
+  const daemon = await scenarioDaemon(t, {
+    databases: { app: target(server) },
+    settings: { default_pool_size: 1 },
+  });
+  const [a, b] = await logins(t, daemon, 2, 'app');
+  assert.ok(a && b);
+  b.send(parse('s', 'SELECT 9'), sync());
+  await b.until('Z');
+  await a.rows('DISCARD ALL');
+  await a.rows('PREPARE "PGCONCIERGE_1" AS SELECT 1');
+  b.send(bind('', 's'), execute(''), sync());
+  assert.equal(typesOf(await b.until('Z')), 'EZ');
+  assert.equal(await run(b, 's', []), '9');
+});
+
+test('DISCARD ALL that is read in two pieces forgets the names before what comes behind it', async (t) => {
+  const daemon = await scenarioDaemon(t, {
+    databases: { app: target(server) },
+    settings: { default_pool_size: 1 },
+  });
+  const [client, other] = await logins(t, daemon, 2, 'app');
+  assert.ok(client && other);
+  const discard = query('DISCARD ALL');
+  const behind = Buffer.concat([
+    discard.subarray(9),
+    parse('s', 'SELECT 4'),
+    bind('', 's'),
+    execute(''),
+    sync(),
+  ]);
+  for (const before of [[], [query('SELECT 1')]]) {
+    for (const one of [client, other]) {
+      one.send(parse('s', 'SELECT 3'), sync());
+      await one.until('Z');
+    }
+    client.send(...before, discard.subarray(0, 9));
+    // it has been read when somebody else is answered
+    for (const _ of before) await client.until('Z');
+    await Admin.login(t, daemon);
+    client.send(behind);
+    assert.equal(typesOf(await client.until('Z')), 'CZ');
+    const answer = await client.until('Z');
+    assert.equal(typesOf(answer), '12DCZ');
+    assert.deepEqual(rowsOf(answer), [['4']]);
+    // what it meant before is for others what it was
+    assert.equal(await run(other, 's', []), '3');
+    for (const one of [client, other]) await one.rows('DISCARD ALL');
+  }
+});
 
 test('clients that come and go leave no statements behind on the server', async (t) => {
   const daemon = await scenarioDaemon(t, {
