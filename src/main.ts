@@ -3,6 +3,7 @@
  * The program: what was asked for, then the room that does it. Rooms are loaded when they are needed, so that --version
  * answers even where something is broken. This file holds the only process.exit.
  */
+import { setFlagsFromString } from 'node:v8';
 import { parseCommandLine, programName } from './cli/args.ts';
 import { POOLER_SIGNALS, type PoolerSignal } from './cli/signals.ts';
 
@@ -52,6 +53,8 @@ async function main(): Promise<void> {
     return;
   }
   takeSignals();
+  // a regexp of the file that takes for ever over some name (`^(a+)+$`) would stop all clients: then V8 takes its linear engine
+  setFlagsFromString('--enable-experimental-regexp-engine-on-excessive-backtracks');
   const [{ run }, { startSupervisor }] = await Promise.all([
     import('./cli/run.ts'),
     import('./supervisor.ts'),

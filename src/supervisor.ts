@@ -47,6 +47,7 @@ class Supervisor implements RunningPooler {
     });
     this.#control = new WorkerControl(this.#worker, {
       reload: () => this.#reload(),
+      changed: (config) => this.#clusters.reconfigure(config),
       shutdown: (mode) => this.shutdown(mode),
       droppedLogLines: () => deps.log.droppedLines(),
     });

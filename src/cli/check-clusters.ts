@@ -1,5 +1,7 @@
 /** The part of `pgconcierge check` that looks at clusters: every node, the one primary, one system, its databases. */
+import { httpGet } from '../cluster/http-get.ts';
 import type { MonitorDeps, MonitorTarget } from '../cluster/monitor-connection.ts';
+import { doorUrl, memberOf, readCluster } from '../cluster/patroni.ts';
 import type { Config } from '../config/config.ts';
 import type { ClusterSettings, NodeTarget } from '../config/effective-routing.ts';
 import { clusterSettings } from '../config/resolve-clusters.ts';
@@ -134,50 +136,50 @@ function checkDatabases(config: Config, cluster: string, answers: readonly NodeA
 
 /** The HTTP doors that tell roles: Patroni's for the cluster, or one per node. */
 async function checkWeb(settings: ClusterSettings, itemOf: (node: NodeTarget) => string): Promise<Finding[]> {
-  const doors: Promise<Finding>[] = [];
-  if (settings.patroniUrl !== '') {
-    doors.push(checkPatroni(`cluster ${settings.name}, Patroni`, settings.patroniUrl));
-  }
+  const doors: Promise<Finding | Finding[]>[] = [];
+  if (settings.patroniUrl !== '') doors.push(checkPatroni(settings, itemOf));
   for (const node of settings.nodes) {
-    if (node.check.startsWith('patroni:')) {
-      doors.push(checkPatroni(`${itemOf(node)}, Patroni`, node.check.slice('patroni:'.length)));
-    } else if (node.check !== '') doors.push(checkDoor(`${itemOf(node)}, check`, node.check));
+    if (node.check !== '') doors.push(checkDoor(`${itemOf(node)}, check`, doorUrl(node.check)));
   }
-  return Promise.all(doors);
+  return (await Promise.all(doors)).flat();
 }
 
-async function get(url: string): Promise<{ readonly status: number; readonly text: string }> {
-  const response = await fetch(url, { signal: AbortSignal.timeout(NODE_TIMEOUT_MS), redirect: 'manual' });
-  return { status: response.status, text: await response.text() };
+function webError(item: string, error: unknown): Finding {
+  return failed(item, error instanceof Error ? error.message : String(error));
 }
 
-function webError(item: string, url: string, error: unknown): Finding {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return failed(item, `${url}: ${cause instanceof Error ? cause.message : String(cause)}`);
-}
-
-async function checkPatroni(item: string, base: string): Promise<Finding> {
-  const url = `${base.replace(/\/+$/, '')}/cluster`;
+/** A node that Patroni does not name, or says not to run, is down for the monitors. */
+async function checkPatroni(
+  settings: ClusterSettings,
+  itemOf: (node: NodeTarget) => string,
+): Promise<Finding[]> {
+  const item = `cluster ${settings.name}, Patroni`;
+  const url = `${settings.patroniUrl}/cluster`;
   try {
-    const { status, text } = await get(url);
-    const body: unknown = status === 200 ? JSON.parse(text) : null;
-    const members = body !== null && typeof body === 'object' && 'members' in body ? body.members : null;
-    return Array.isArray(members)
-      ? ok(item, `${url} names ${members.length} members`)
-      : failed(item, `${url} answers ${status}, without a list of members`);
+    const { status, body } = await httpGet(url, NODE_TIMEOUT_MS);
+    if (status !== 200) return [failed(item, `${url} answers ${status}, without a list of members`)];
+    const { members } = readCluster(body, url);
+    const found = [ok(item, `${url} names ${members.length} members`)];
+    for (const node of settings.nodes) {
+      try {
+        memberOf(members, node);
+      } catch (error) {
+        found.push(webError(`${itemOf(node)}, Patroni`, error));
+      }
+    }
+    return found;
   } catch (error) {
-    return webError(item, url, error);
+    return [webError(item, error)];
   }
 }
 
-async function checkDoor(item: string, base: string): Promise<Finding> {
-  const url = `${base.replace(/\/+$/, '')}/primary`;
+async function checkDoor(item: string, url: string): Promise<Finding> {
   try {
-    const { status } = await get(url);
+    const { status } = await httpGet(url, NODE_TIMEOUT_MS);
     return status === 200 || status === 503
       ? ok(item, `${url} answers ${status}`)
       : failed(item, `${url} answers ${status}, neither 200 (primary) nor 503`);
   } catch (error) {
-    return webError(item, url, error);
+    return webError(item, error);
   }
 }

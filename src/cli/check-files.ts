@@ -2,6 +2,8 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Config } from '../config/config.ts';
+import { parseConnstr } from '../config/connstr.ts';
+import { readConfigLines } from '../config/lines.ts';
 import { describeError } from '../util/system-error.ts';
 import { type Finding, failed, ok, warn } from './check-report.ts';
 import { expectedFileUse, type FileLimits, limitsLine } from './limits.ts';
@@ -37,22 +39,35 @@ function checkStateFile(path: string): Finding {
   }
 }
 
-/** The configuration itself is a secret only when a password stands in it. */
-function hasPasswords(config: Config): boolean {
-  const databases = [...config.databases.values(), ...(config.fallback === null ? [] : [config.fallback])];
-  return (
-    config.settings.checkPassword !== null ||
-    databases.some((db) => db.password !== null) ||
-    [...config.clusters.values()].some((cluster) => cluster.checkPassword !== null)
-  );
+/** True for a line in which a password stands; one that comes from the environment does not. */
+function holdsPassword(section: string, key: string, value: string): boolean {
+  if (section === 'pgbouncer' || section === 'pgconcierge') return key === 'check_password' && value !== '';
+  const isCluster = section === 'clusters';
+  const parsed = parseConnstr(value);
+  if (parsed.error !== undefined) return false;
+  const written = parsed.pairs.get(isCluster ? 'check_password' : 'password');
+  return written !== undefined && !(isCluster && /^\$\{\w+\}$/.test(written));
+}
+
+/** All files of the configuration, the included ones too; true = it is a secret, for a password stands in it. */
+function configurationFiles(path: string): ReadonlyMap<string, boolean> {
+  const files = new Map([[path, false]]);
+  let section = '';
+  for (const line of readConfigLines(path, [])) {
+    const { file } = line.place;
+    if (line.kind === 'section') section = line.name;
+    const holds = line.kind === 'assignment' && holdsPassword(section, line.key, line.value);
+    files.set(file, files.get(file) === true || holds);
+  }
+  return files;
 }
 
 /** Files of the configuration. Of a passfile the loader has made sure already. */
 export function checkFiles(config: Config): Finding[] {
   const s = config.settings;
-  const found: Finding[] = [
-    checkFile('configuration', config.path, hasPasswords(config) ? OPEN_TO_OTHERS : 0),
-  ];
+  const found = [...configurationFiles(config.path)].map(([file, isSecret]) =>
+    checkFile('configuration', file, isSecret ? OPEN_TO_OTHERS : 0),
+  );
   if (s.authFile !== null) found.push(checkFile('auth_file', s.authFile, OPEN_TO_OTHERS));
   for (const path of config.passfiles.keys()) found.push(checkFile('passfile', path, OPEN_TO_ANYBODY));
   if (s.stateFile !== '') found.push(checkStateFile(s.stateFile));

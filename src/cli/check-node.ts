@@ -5,6 +5,7 @@ import {
   type MonitorDeps,
   type MonitorTarget,
 } from '../cluster/monitor-connection.ts';
+import { readRole } from '../cluster/node-check.ts';
 
 /** For all questions to one node together. */
 export const NODE_TIMEOUT_MS = 5_000;
@@ -44,14 +45,15 @@ export async function probeNode(target: MonitorTarget, deps: MonitorDeps, roleQu
     const [facts = []] = await ask(FACTS);
     const [recovery, version, maxConnections, reserved, isMonitor] = facts;
     const role = roleQuery === '' ? recovery : (await ask(roleQuery))[0]?.[0];
-    if (role !== 't' && role !== 'f') {
+    const isReplica = readRole(role ?? '');
+    if (isReplica === null) {
       const what = roleQuery === '' ? 'pg_is_in_recovery()' : 'role_query';
-      return { error: `${what} gave ${role ?? 'nothing'}, not a boolean`, refusedLogin: false };
+      return { error: `${what} gave ${role?.slice(0, 60) ?? 'nothing'}, not a boolean`, refusedLogin: false };
     }
     const databases = await ask(DATABASES);
     return {
       answer: {
-        isReplica: role === 't',
+        isReplica,
         version: version ?? '?',
         maxConnections: Number(maxConnections),
         reserved: Number(reserved),

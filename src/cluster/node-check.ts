@@ -13,6 +13,14 @@ export interface CheckAnswer extends Answer {
 
 /** Retry with a fuller question after so many answers: rights may have been granted. */
 const FULLER_AFTER = 60;
+/** An error stands in logs and views. */
+const MAX_SHOWN = 60;
+
+/** What role_query said: true = replica; null = nothing of the kind. */
+export function readRole(value: string): boolean | null {
+  if (/^(t|true|on|1|yes)$/i.test(value)) return true;
+  return /^(f|false|off|0|no)$/i.test(value) ? false : null;
+}
 
 export class NodeCheck {
   readonly connection: MonitorConnection;
@@ -98,9 +106,10 @@ export class NodeCheck {
       throw error;
     }
     const value = rows[0]?.[0] ?? '';
-    if (/^(t|true|on|1|yes)$/i.test(value)) return true;
-    if (/^(f|false|off|0|no)$/i.test(value)) return false;
-    throw new CheckError('sql', `role_query must return true (replica) or false (primary), not "${value}"`);
+    const replica = readRole(value);
+    if (replica !== null) return replica;
+    const shown = value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value;
+    throw new CheckError('sql', `role_query must return true (replica) or false (primary), not "${shown}"`);
   }
 
   #once(text: string): void {

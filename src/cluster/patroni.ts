@@ -28,10 +28,13 @@ export class PatroniSource {
   readonly #url: string;
   /** Of the other members, as of the last answer. */
   #others: readonly string[] = [];
+  /** Who answered last. */
+  #preferred: string;
   #running: Promise<readonly PatroniMember[]> | null = null;
 
   constructor(url: string) {
     this.#url = url.replace(/\/+$/, '');
+    this.#preferred = this.#url;
   }
 
   /** Who asks while an answer is under way gets that answer. Rejects with CheckError when no member answers. */
@@ -42,20 +45,28 @@ export class PatroniSource {
     return this.#running;
   }
 
+  /** The member that is configured, or who has answered in its place; when that is silent, all others at once. */
   async #ask(timeoutMs: number): Promise<readonly PatroniMember[]> {
-    let first: unknown = null;
-    for (const url of [this.#url, ...this.#others]) {
-      try {
-        const { status, body } = await httpGet(`${url}/cluster`, timeoutMs);
-        if (status !== 200) throw new CheckError('login', `${url}/cluster answers with status ${status}`);
-        const { members, urls } = readCluster(body, `${url}/cluster`);
-        this.#others = urls.filter((other) => other !== this.#url).slice(0, 16);
-        return members;
-      } catch (error) {
-        first ??= error;
-      }
+    const asked = this.#preferred;
+    try {
+      return await this.#askOne(asked, timeoutMs);
+    } catch (error) {
+      // one after the other they would keep the checks waiting for as many time limits
+      const rest = [this.#url, ...this.#others].filter((other) => other !== asked);
+      this.#preferred = this.#url;
+      return await Promise.any(rest.map((url) => this.#askOne(url, timeoutMs))).catch(() => {
+        throw error;
+      });
     }
-    throw first;
+  }
+
+  async #askOne(url: string, timeoutMs: number): Promise<readonly PatroniMember[]> {
+    const { status, body } = await httpGet(`${url}/cluster`, timeoutMs);
+    if (status !== 200) throw new CheckError('login', `${url}/cluster answers with status ${status}`);
+    const { members, urls } = readCluster(body, `${url}/cluster`);
+    this.#others = urls.filter((other) => other !== this.#url).slice(0, 16);
+    this.#preferred = url;
+    return members;
   }
 }
 
@@ -86,7 +97,8 @@ export function readCluster(
       timeline: typeof timeline === 'number' ? timeline : 0,
       lagBytes: typeof lag === 'number' ? lag : null,
     });
-    if (typeof api === 'string' && /^https?:\/\//.test(api)) urls.push(new URL(api).origin);
+    if (typeof api === 'string' && /^https?:\/\//.test(api) && URL.canParse(api))
+      urls.push(new URL(api).origin);
   }
   return { members, urls };
 }
@@ -128,13 +140,18 @@ export function factsOfMember(member: PatroniMember): NodeFacts {
   };
 }
 
+/** What is asked for a `check` of one node. */
+export function doorUrl(check: string): string {
+  const base = check.replace(/^patroni:/, '').replace(/\/+$/, '');
+  return new URL(base).pathname === '/' ? `${base}/primary` : base;
+}
+
 /**
  * `check = http://node:8008` of one node: 200 = primary, 503 = not. True = primary. Without a path, `/primary` is asked.
  * Rejects with CheckError.
  */
 export async function httpSaysPrimary(check: string, timeoutMs: number): Promise<boolean> {
-  const base = check.replace(/^patroni:/, '').replace(/\/+$/, '');
-  const url = new URL(base).pathname === '/' ? `${base}/primary` : base;
+  const url = doorUrl(check);
   const { status } = await httpGet(url, timeoutMs);
   if (status === 200) return true;
   if (status === 503) return false;

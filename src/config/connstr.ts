@@ -31,7 +31,19 @@ export function parseConnstr(source: string): Connstr {
   return { pairs };
 }
 
-/** The same string with its passwords made unreadable, for messages. */
-export function maskPasswords(source: string): string {
-  return source.replace(/(password\s*=\s*)('(?:[^']|'')*'?|\S+)/gi, '$1********');
+/** What a password may be called by somebody who misspells it; a passfile is a path. */
+const SECRET_KEY = '[^\\s=\'"]*(?:pas{1,3}(?!s?file)|pwd|secret)[^\\s=\'"]*';
+
+/**
+ * The same string with its passwords made unreadable, for messages. `misspelled` = keys that were meant to be one of a
+ * password. A string that cannot be read is hidden from its first password on: who knows where that ends.
+ */
+export function maskPasswords(source: string, misspelled: readonly string[] = []): string {
+  const isReadable = parseConnstr(source).error === undefined;
+  const value = isReadable ? `'(?:[^']|'')*'|\\S+` : '.*';
+  const keys = [SECRET_KEY, ...misspelled.map((key) => key.replace(/[^\w]/g, '\\$&'))];
+  return source.replace(
+    new RegExp(`(?<![^\\s'])((?:${keys.join('|')})\\s*=\\s*)(?:${value})`, 'gis'),
+    '$1********',
+  );
 }

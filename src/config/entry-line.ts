@@ -9,7 +9,7 @@ import { type Environment, expandEnvironment } from './environment.ts';
 import { frozenMap } from './frozen-map.ts';
 import type { Place } from './lines.ts';
 import { at } from './lines.ts';
-import { didYouMean } from './nearest.ts';
+import { didYouMean, nearest } from './nearest.ts';
 import { poolMode } from './options-general.ts';
 import type { Diagnostic, LoadBalance, PoolMode } from './types.ts';
 import { lookup, parseSeconds, type ValueType } from './value-types.ts';
@@ -31,6 +31,8 @@ export class EntryLine {
   readonly #pairs: ReadonlyMap<string, string>;
   /** With `${NAME}` put in; the same as #pairs in sections that know no such thing. */
   readonly #values: ReadonlyMap<string, string>;
+  /** Keys that were meant to be one of a password. */
+  readonly #misspelled: string[] = [];
   readonly #problems: { readonly message: string; readonly hint?: string }[] = [];
 
   /** `env` = where `${NAME}` in values is looked up; null = values are taken as they stand. */
@@ -47,6 +49,7 @@ export class EntryLine {
     const known = entryKeyNames(section);
     for (const key of parsed.pairs.keys()) {
       if (!known.includes(key)) {
+        if (/password/.test(nearest(key, known) ?? '')) this.#misspelled.push(key);
         this.#problems.push({
           message: `unrecognized connection parameter: ${key}`,
           ...didYouMean(key, known),
@@ -168,7 +171,7 @@ export class EntryLine {
   good(key: string, value: string, place: Place, diagnostics: Diagnostic[]): boolean {
     for (const problem of this.#problems) diagnostics.push({ level: 'error', ...place, ...problem });
     if (this.#problems.length === 0) return true;
-    const message = `invalid value "${maskPasswords(value)}" for parameter ${key} in configuration ${at(place)}`;
+    const message = `invalid value "${maskPasswords(value, this.#misspelled)}" for parameter ${key} in configuration ${at(place)}`;
     diagnostics.push({ level: 'error', ...place, message });
     return false;
   }

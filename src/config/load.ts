@@ -11,7 +11,7 @@ import { frozenMap } from './frozen-map.ts';
 import type { Place } from './lines.ts';
 import { at, readConfigLines } from './lines.ts';
 import { linkClusters } from './link-clusters.ts';
-import { didYouMean } from './nearest.ts';
+import { didYouMean, nearest } from './nearest.ts';
 import type { Option } from './option.ts';
 import type { Settings } from './options.ts';
 import { findOption, makeSettings, optionNames } from './options.ts';
@@ -212,7 +212,8 @@ class Loader {
 
 /** True for settings, known or not, whose value nobody is to read. `passfile` is a path. */
 export function isSecret(key: string): boolean {
-  return /passw/i.test(key);
+  const meant = findOption(key) === undefined ? (nearest(key, optionNames()) ?? key) : key;
+  return [key, meant].some((name) => /pas{1,3}w|pwd|secret/i.test(name));
 }
 
 function keep<K, V>(map: Map<K, V>, entry: V | null, key: K): void {

@@ -36,14 +36,17 @@ export const duration: ValueType<number, 'Ms'> = {
   format: (value) => formatG(value / 1000),
 };
 
+/** Timers of Node hold no more: a longer one would be one of no time at all. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** A time above zero: of what is done again and again, zero would be a busy loop. */
 export const period: ValueType<number, 'Ms'> = {
   ...duration,
-  label: 'time (0.01 seconds or more, fractions allowed; or with unit: 100ms, 5s, 2min, 1h)',
+  label: 'time (0.01 seconds to 24 days, fractions allowed; or with unit: 100ms, 5s, 2min, 1h)',
   empty: 1000,
   parse: (text) => {
     const value = duration.parse(text);
-    return value === undefined || value < 10 ? undefined : value;
+    return value === undefined || value < 10 || value > MAX_TIMER_MS ? undefined : value;
   },
 };
 

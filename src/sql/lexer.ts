@@ -87,7 +87,10 @@ for (let state = 0; state < EVENT; state += 16) {
 NEXT.fill(EVENT, AFTER_DOLLAR, AFTER_DOLLAR + 16);
 NEXT[AFTER_DOLLAR | DIGIT] = IN_LONG_WORD;
 
-const OWN_NAME = /pgconcierge/i;
+const OWN_NAME = /pgconcierge/gi;
+const UNKNOWN = -2;
+/** Where our name stands last in the text that is being read; -1 = nowhere. Looked for once, at the first SET. */
+let lastOwnName = UNKNOWN;
 
 /**
  * Where the result is put together, behind the bytes of the text: it becomes a string once, at the end. Grows, and is
@@ -124,8 +127,9 @@ function nextEvent(text: string, from: number, before: number): number {
 /** `text` with its literals replaced, and the routing hint before its first keyword. Throws nothing. */
 export function normalise(text: string): Normalised {
   const end = text.length;
-  const lead = leadEnd(text, 0);
+  let lead = leadEnd(text, 0);
   const hint = lead > 0 ? hintIn(text, 0, lead) : null;
+  lastOwnName = UNKNOWN;
   let keep = keepsLiterals(text, lead);
   wide = false;
   /** Where the result ends in `scratch`; 0 = nothing was changed so far. */
@@ -180,7 +184,10 @@ export function normalise(text: string): Normalised {
         break;
       case SEMICOLON:
         to++;
-        keep = keepsLiterals(text, leadEnd(text, to));
+        // thousands of them in a row have one end, which is looked for once
+        if (to <= lead) break;
+        lead = leadEnd(text, to);
+        keep = keepsLiterals(text, lead);
         break;
       case MARK:
         to++;
@@ -260,7 +267,16 @@ function keepsLiterals(text: string, from: number): boolean {
   const first = charAt(text, from) | 32;
   const second = charAt(text, from + 1) | 32;
   if (first === 115 && second === LOWER_E) {
-    return (charAt(text, from + 2) | 32) === 116 && OWN_NAME.test(text.slice(from));
+    return (charAt(text, from + 2) | 32) === 116 && ownNameAfter(text, from);
   }
   return first === LOWER_E && second === LOWER_X && text.slice(from, from + 7).toLowerCase() === 'explain';
+}
+
+/** A SET may be one of ours. */
+function ownNameAfter(text: string, from: number): boolean {
+  if (lastOwnName === UNKNOWN) {
+    lastOwnName = -1;
+    for (const { index } of text.matchAll(OWN_NAME)) lastOwnName = index;
+  }
+  return lastOwnName >= from;
 }

@@ -1,4 +1,5 @@
 /** The data plane as the console and HTTP see it (control/port.ts), by direct calls within the one process. */
+import type { Config } from '../config/config.ts';
 import { setOption, showConfig } from '../config/show.ts';
 import type { Diagnostic } from '../config/types.ts';
 import type {
@@ -35,6 +36,8 @@ import type { Worker } from './worker.ts';
 /** What only the supervisor can do. */
 export interface SupervisorDuties {
   reload(): { readonly ok: boolean; readonly diagnostics: readonly Diagnostic[] };
+  /** A SET has changed the configuration of the worker: the monitors read theirs from it too. */
+  changed(config: Config): void;
   shutdown(mode: ShutdownMode): void;
   droppedLogLines(): number;
 }
@@ -152,6 +155,7 @@ export class WorkerControl implements ControlPort {
     }
     try {
       this.#worker.reconfigure(changed.config);
+      this.#duties.changed(changed.config);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       this.#worker.log.error(message);

@@ -187,12 +187,14 @@ check_password = monpass
 orphans =
 mixed =
 asked = role_query='SELECT 7'
+worded = role_query='SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END'
 turned = role_query='SELECT NOT pg_is_in_recovery()'
 [nodes]
 o = cluster=orphans host=127.0.0.1 port=${port(1)}
 m1 = cluster=mixed host=127.0.0.1 port=${port(0)}
 m2 = cluster=mixed host=127.0.0.1 port=${stranger.primary.port}
 a = cluster=asked host=127.0.0.1 port=${port(0)}
+w = cluster=worded host=127.0.0.1 port=${port(0)}
 t1 = cluster=turned host=127.0.0.1 port=${port(0)}
 t2 = cluster=turned host=127.0.0.1 port=${port(1)}
 `,
@@ -204,13 +206,18 @@ t2 = cluster=turned host=127.0.0.1 port=${port(1)}
     /^FAILED cluster mixed, primary: 2 nodes are writable: m1, m2$/,
     /^FAILED cluster mixed, system identifier: these nodes are not of one cluster: \d+ on m1; \d+ on m2$/,
     /^FAILED cluster asked, node a .*: role_query gave 7, not a boolean$/,
+    /^OK {5}cluster worded, primary: w$/,
     /^OK {5}cluster turned, primary: t2$/,
   );
 });
 
 test('the doors of Patroni', async () => {
+  const members = [
+    { name: 'g', role: 'leader', state: 'running' },
+    { name: 'stopped', role: 'replica', state: 'stopped' },
+  ];
   const patroni = createServer((request, response) => {
-    if (request.url === '/cluster') response.end('{"members":[{"name":"pg1"},{"name":"pg2"}],"scope":"x"}');
+    if (request.url === '/cluster') response.end(JSON.stringify({ members, scope: 'x' }));
     else if (request.url === '/primary') response.writeHead(503).end('{}');
     else if (request.url === '/odd/cluster') response.end('<html>');
     else response.writeHead(404).end();
@@ -229,6 +236,8 @@ odd = check=patroni:${base}/odd
 missing = check=patroni:${base}/none
 [nodes]
 g = cluster=good host=127.0.0.1 port=${port(0)} check=${base}
+stopped = cluster=good host=127.0.0.1 port=${port(1)}
+foreign = cluster=good host=127.0.0.1 port=1
 o = cluster=odd host=127.0.0.1 port=${port(0)} check=${base}/none
 m = cluster=missing host=127.0.0.1 port=${port(0)} check=patroni:${base}
 `,
@@ -238,10 +247,12 @@ m = cluster=missing host=127.0.0.1 port=${port(0)} check=patroni:${base}
       outcome,
       /^OK {5}cluster good, Patroni: .*\/cluster names 2 members$/,
       /^OK {5}cluster good, node g .*, check: .*\/primary answers 503$/,
+      /^FAILED cluster good, node stopped .*, Patroni: Patroni says that it is stopped$/,
+      /^FAILED cluster good, node foreign .*, Patroni: Patroni lists no member foreign$/,
       /^FAILED cluster odd, Patroni: .*JSON/,
-      /^FAILED cluster odd, node o .*, check: .*\/none\/primary answers 404, neither 200/,
+      /^FAILED cluster odd, node o .*, check: .*\/none answers 404, neither 200/,
       /^FAILED cluster missing, Patroni: .*answers 404, without a list of members$/,
-      /^OK {5}cluster missing, node m .*, Patroni: /,
+      /^OK {5}cluster missing, node m .*, check: .*\/primary answers 503$/,
     );
   } finally {
     patroni.closeAllConnections();

@@ -65,6 +65,9 @@ test('the configuration itself is a secret only with a password in it', (t) => {
     ['[pgbouncer]\n[databases]\nd = user=u password=x\n', 'WARN'],
     ['[pgbouncer]\n[databases]\n* = user=u password=x\n', 'WARN'],
     ['[pgbouncer]\n[clusters]\nc = check_password=x\n[nodes]\nn = cluster=c\n', 'WARN'],
+    // as the documentation advises
+    [`[pgbouncer]\n[clusters]\nc = check_password='\${PATH}'\n[nodes]\nn = cluster=c\n`, 'OK'],
+    [`[pgbouncer]\n[databases]\nd = user=u password='\${PATH}'\n`, 'WARN'],
   ] as const) {
     const path = at.write('c.ini', content);
     chmodSync(path, 0o644);
@@ -72,6 +75,22 @@ test('the configuration itself is a secret only with a password in it', (t) => {
     assert.ok(config);
     assert.equal(checkFiles(config)[0]?.verdict, verdict, content);
   }
+});
+
+test('passwords in a file that is included', (t) => {
+  const at = files(t);
+  const secrets = at.write('secrets.ini', '[databases]\nd = user=u password=x\n');
+  const ini = at.write('c.ini', `[pgbouncer]\n%include ${secrets}\n`);
+  chmodSync(ini, 0o644);
+  chmodSync(secrets, 0o644);
+  const verdicts = (): string[] => {
+    const { config } = loadConfig(ini);
+    assert.ok(config);
+    return checkFiles(config).map(({ verdict, text }) => `${verdict} ${text.includes(secrets)}`);
+  };
+  assert.deepEqual(verdicts(), ['OK false', 'WARN true']);
+  chmodSync(secrets, 0o600);
+  assert.deepEqual(verdicts(), ['OK false', 'OK true']);
 });
 
 test('file descriptors against max_client_conn', (t) => {

@@ -162,6 +162,36 @@ test('another member is asked when the one that is configured does not answer', 
   assert.equal((await source.members(5_000))[0]?.primary, true);
 });
 
+test('members that are silent are asked at once, not one after the other; who answered is asked first', async (t) => {
+  const cluster = (role: string, urls: readonly string[] = []): RequestListener =>
+    json(200, {
+      members: [
+        { name: 'b', role, state: 'running' },
+        ...urls.map((api_url) => ({ name: 'x', role: 'replica', state: 'running', api_url })),
+      ],
+    });
+  let bothAsked = (): void => {};
+  const both = new Promise<void>((resolve) => {
+    bothAsked = resolve;
+  });
+  // it answers only when the one behind it has been asked too
+  const second = await serve(t, (request, response) => {
+    void both.then(() => cluster('leader')(request, response));
+  });
+  const third = await serve(t, () => bothAsked());
+  let asked = 0;
+  const first = await serve(t, (request, response) => {
+    if (asked++ === 0) cluster('replica', [second, third, 'http://[nowhere'])(request, response);
+    else request.socket.destroy();
+  });
+  const source = new PatroniSource(first);
+  assert.equal((await source.members(5_000))[0]?.primary, false);
+  assert.equal((await source.members(5_000))[0]?.primary, true);
+  assert.equal(asked, 2);
+  assert.equal((await source.members(5_000))[0]?.primary, true);
+  assert.equal(asked, 2, 'not again while the other one answers');
+});
+
 test('S-6A: 200 on /primary is primary, 503 is not, all else is a failure', async (t) => {
   const paths: string[] = [];
   let status = 200;

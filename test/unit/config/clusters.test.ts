@@ -322,7 +322,13 @@ const BAD: readonly (readonly [string, string, number, string | undefined])[] = 
     '[clusters]\nc = check_interval=0',
     'invalid check_interval: 0',
     3,
-    'check_interval is time (0.01 seconds or more, fractions allowed; or with unit: 100ms, 5s, 2min, 1h)',
+    'check_interval is time (0.01 seconds to 24 days, fractions allowed; or with unit: 100ms, 5s, 2min, 1h)',
+  ],
+  [
+    '[clusters]\nc = check_timeout=25d',
+    'invalid check_timeout: 25d',
+    3,
+    'check_timeout is time (0.01 seconds to 24 days, fractions allowed; or with unit: 100ms, 5s, 2min, 1h)',
   ],
   ['[clusters]\nc = fail_threshold=0', 'invalid fail_threshold: 0', 3, 'fail_threshold is integer (1..1000)'],
   [
