@@ -103,6 +103,14 @@ describe('S-39', () => {
       assert.match(await nodeOf(cluster, reader), /pg[23]/);
       await outcome(reader, 'simple', 'COMMIT');
 
+      // replicas are there, and none is known to have what this client must see
+      const behind = await routedLogin(t, daemon);
+      await rows(behind, 'simple', "SET pgconcierge.wait_lsn = 'FFFF/0'");
+      assert.match(
+        errorOf(await send(behind, 'simple', whereAmI)).message,
+        /^no replica of cluster "main" is known to have replayed .*, and there is no primary since \d\d:\d\d:\d\d$/,
+      );
+
       for (const [client, protocol] of clients) {
         const messages = await send(client, protocol, "INSERT INTO foo VALUES ('lost')");
         assert.equal(brief(client, messages), '57P03 I', protocol);
