@@ -281,13 +281,11 @@ function suite(binaries: PostgresBinaries): void {
   });
 
   test('a primary and 2 replicas stream, fail over, follow, are cloned again, and are gone afterwards', async () => {
-    const startedAt = performance.now();
     const cluster = await PostgresCluster.start({
       binaries,
       auth: 'scram-sha-256',
       superuserPassword: "it's \\ 1",
     });
-    const tookMs = performance.now() - startedAt;
     const pids: number[] = [];
     try {
       const first = cluster.primary;
@@ -329,8 +327,6 @@ function suite(binaries: PostgresBinaries): void {
     }
     assert.deepEqual(pids.filter(isAlive), []);
     assert.equal(existsSync(cluster.dir), false);
-    // the goal is 4 s; a loaded machine shall not make the suite red
-    assert.ok(tookMs < 15_000, `the cluster took ${tookMs} ms`);
   });
 
   test('when the owner is killed, its server and its files go too', async () => {
