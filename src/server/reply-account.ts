@@ -20,7 +20,7 @@ import {
   SWALLOW_OK,
 } from './owed-replies.ts';
 import type { CommitWatcher, ReplyEvents, ReplyPeer } from './reply-events.ts';
-import { ReplyGuard } from './reply-guard.ts';
+import { GUARD_RETRY, ReplyGuard } from './reply-guard.ts';
 import { ANSWERS, ENDS } from './reply-table.ts';
 import { dropSkipped } from './skipped.ts';
 
@@ -200,7 +200,8 @@ export abstract class ReplyAccount {
     if (kind === 0 || fatal) this.events.onServerError(error, this.peer !== null);
     if (this.broken) return BROKEN;
     if (fatal && this.guard.survivor) {
-      this.guard.error = error;
+      // of a refusal that came before it the refusal counts
+      if (this.guard.state !== GUARD_RETRY) this.guard.error = error;
       return SKIP;
     }
     if ((head & SWALLOW) !== SWALLOW) {

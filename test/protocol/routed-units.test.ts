@@ -275,6 +275,26 @@ test('of a batch the statement that was run is learned, not another one that was
   assert.deepEqual(learned(routed), ["select lie('?', ?)"]);
 });
 
+test('a read that recovery cut off and whose backend was ended then is not learned as a write', async (t) => {
+  const routed = await start(t);
+  onlyReplica(routed);
+  const client = await routed.sim.login();
+  await ask(routed, client, wire.query('select a'));
+  client.received = Buffer.alloc(0);
+  client.transport.arrive(wire.query('select b'));
+  while (client.transport.deliver(ALL)) {
+    // on its way to pg2
+  }
+  const { transport, postgres } = only(routed, 'pg2');
+  transport.take();
+  postgres.dead = true;
+  transport.arrive(errorResponse('40001', 'conflict with recovery'));
+  transport.arrive(errorResponse('57P01', 'terminating connection', 'FATAL', 'ProcessInterrupts'));
+  await settle(routed, client);
+  assert.equal(brief(client.received), 'T D(b) C(SELECT 1) Z(I)');
+  assert.deepEqual(learned(routed), []);
+});
+
 test('a refusal behind rows is the client’s, once', async (t) => {
   const routed = await start(t);
   const client = await routed.sim.login();
